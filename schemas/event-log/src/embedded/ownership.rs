@@ -1,0 +1,66 @@
+//! Ownership in the embedded log: one process has everything, from the start until it ends.
+//!
+//! The epoch is the number of this life of the log, so what an earlier life left behind is told apart as it
+//! is between processes.
+
+use std::collections::VecDeque;
+use std::future::{Future, pending};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::Shared;
+use super::queue::{Command, CommitCommand};
+use crate::{CommitError, Epoch, JournalName, Offset, Ownership, OwnershipChange, Partition};
+
+/// The longest words of a committer.
+const METADATA_LIMIT: usize = 1024;
+
+/// The ownership of all partitions of a journal.
+#[derive(Debug)]
+pub struct EmbeddedOwnership {
+    journal: JournalName,
+    shared: Arc<Shared>,
+    grants: VecDeque<OwnershipChange>,
+}
+
+impl EmbeddedOwnership {
+    pub(super) fn new(journal: JournalName, shared: Arc<Shared>) -> Self {
+        let epoch = shared.life;
+        let grant = |(partition, committed)| OwnershipChange::Granted { partition, epoch, committed };
+        let grants = shared.cursors.of(journal).into_iter().map(grant).collect();
+        Self { journal, shared, grants }
+    }
+}
+
+impl Ownership for EmbeddedOwnership {
+    async fn next(&mut self) -> OwnershipChange {
+        match self.grants.pop_front() {
+            Some(grant) => grant,
+            None => pending().await,
+        }
+    }
+
+    fn commit(
+        &self,
+        partition: Partition,
+        epoch: Epoch,
+        offset: Offset,
+        metadata: Bytes,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
+        let partitions = self.shared.counts.of_journal(self.journal);
+        assert!(partition.0 < partitions, "{} has {partitions} partitions", self.journal.as_str());
+        assert!(
+            metadata.len() <= METADATA_LIMIT,
+            "a commit carries at most {METADATA_LIMIT} bytes of metadata"
+        );
+        let queue = self.shared.log_writer.clone();
+        let (acknowledge, committed) = oneshot::channel();
+        let commit = CommitCommand { journal: self.journal, partition, epoch, offset, metadata, acknowledge };
+        async move {
+            queue.accept(Command::Commit(commit)).await.map_err(|_| CommitError::Closed)?;
+            committed.await.unwrap_or(Err(CommitError::Retry))
+        }
+    }
+}

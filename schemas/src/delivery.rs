@@ -1,0 +1,246 @@
+//! Deliveries: one event for one webhook, until it is settled; and the records that they leave in the log.
+//!
+//! Format: every record is one JSON object; unknown members are ignored, so a later version may add some.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+use crate::ids::{EventId, WebhookId};
+use crate::time::Timestamp;
+
+/// The outcome of one attempt: data, not an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum AttemptOutcome {
+    /// A 2xx: the receiver has it.
+    Delivered {
+        /// The status.
+        status: u16,
+    },
+    /// Try again later.
+    Retryable {
+        /// Why it failed.
+        reason: FailureReason,
+        /// How long the receiver asks to be left alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after: Option<Duration>,
+    },
+    /// The receiver will never take it.
+    Rejected {
+        /// Why it failed.
+        reason: FailureReason,
+    },
+}
+
+impl AttemptOutcome {
+    /// Whether the receiver has it.
+    pub const fn is_delivered(&self) -> bool {
+        matches!(self, Self::Delivered { .. })
+    }
+
+    /// Why it failed, if it did.
+    pub const fn failure(&self) -> Option<FailureReason> {
+        match self {
+            Self::Delivered { .. } => None,
+            Self::Retryable { reason, .. } | Self::Rejected { reason } => Some(*reason),
+        }
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Hash)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureReason {
+    /// Any status but 2xx; redirects are not followed.
+    Status(u16),
+    /// The deadline of the attempt passed.
+    Timeout,
+    /// The name of the host could not be resolved.
+    Resolve,
+    /// An address of the host is not one that webhooks are sent to.
+    BlockedAddress,
+    /// The connection was refused or could not be made.
+    Connect,
+    /// TLS could not be agreed on, or the certificate is not valid.
+    Tls,
+    /// The connection broke before the head of the answer was there.
+    Broken,
+}
+
+impl FailureReason {
+    /// A bounded label for metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Status(300..=399) => "3xx",
+            Self::Status(410) => "410",
+            Self::Status(429) => "429",
+            Self::Status(400..=499) => "4xx",
+            Self::Status(503) => "503",
+            Self::Status(_) => "5xx",
+            Self::Timeout => "timeout",
+            Self::Resolve => "resolve",
+            Self::BlockedAddress => "blocked_address",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// A delivery that could not be sent at once: a record of `parked`, self-contained.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedDelivery {
+    /// For whom.
+    pub webhook: WebhookId,
+    /// What.
+    pub event: Event,
+    /// Attempts made so far.
+    pub tries: u32,
+    /// How the latest attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<FailureReason>,
+    /// Not to be attempted earlier: an attempt that was under way when it was parked may still succeed.
+    pub not_before: Timestamp,
+    /// Given up from here on.
+    pub deadline: Timestamp,
+}
+
+/// A delivery given up: a record of `dead_letters`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// For whom.
+    pub webhook: WebhookId,
+    /// What.
+    pub event: Event,
+    /// Why it was given up.
+    pub reason: DeadReason,
+    /// Attempts made.
+    pub tries: u32,
+    /// How the latest attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<FailureReason>,
+    /// When it was given up.
+    pub dead_at: Timestamp,
+}
+
+/// Why a delivery was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Hash)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadReason {
+    /// The receiver will never take it.
+    Rejected,
+    /// Its deadline passed.
+    Deadline,
+}
+
+/// One attempt: a record of `attempts`, written without being waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// For whom.
+    pub webhook: WebhookId,
+    /// What.
+    pub event: EventId,
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: AttemptOutcome,
+}
+
+/// What a lane's owner knows of the lane: an entry of `lanes` under [`LaneRecord::key`]. True for ever once
+/// written: everything of this webhook below the cursor except the exceptions is settled, so a late one
+/// costs duplicates at worst. `drained` alone can lie (see the owner marker).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneRecord {
+    /// Whose lane.
+    pub webhook: WebhookId,
+    /// Offset in `parked` below which all is settled, except the exceptions.
+    pub cursor: u64,
+    /// Nothing unsettled is known at or above the cursor.
+    pub drained: bool,
+    /// Deliveries below the cursor that are not settled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<ExceptionRecord>,
+    /// What is known of the endpoint's health.
+    pub breaker: BreakerRecord,
+}
+
+/// A delivery that failed while its neighbours passed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExceptionRecord {
+    /// Its record in `parked`.
+    pub offset: u64,
+    /// Attempts made so far.
+    pub tries: u32,
+    /// When it is tried again.
+    pub due: Timestamp,
+}
+
+/// The endpoint's health as it is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct BreakerRecord {
+    /// Failed probes in a row; `None` while the breaker is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_probes: Option<u32>,
+    /// When the next probe is due, while the breaker is open.
+    #[serde(default)]
+    pub next_due: Timestamp,
+}
+
+/// Who owns the lanes of a partition: an entry of `lanes` under [`OwnerMarker::key`], put by a new owner
+/// before anything else. A lane record of an earlier epoch that was written after it comes from an owner that
+/// had been deposed: if it says *drained*, the lane is read again from its cursor. Each epoch has a marker of
+/// its own, because a marker that replaced the former one would hide which records were late.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerMarker {
+    /// The owner's epoch.
+    pub epoch: u64,
+}
+
+impl OwnerMarker {
+    const PREFIX: &'static str = "owner/";
+
+    /// The key of this owner's marker in its partition.
+    pub fn key(&self) -> String {
+        format!("{}{:020}", Self::PREFIX, self.epoch)
+    }
+
+    /// Whether the key of an entry is that of a marker.
+    pub fn is_key(key: &[u8]) -> bool {
+        key.starts_with(Self::PREFIX.as_bytes())
+    }
+}
+
+impl LaneRecord {
+    /// The key of a webhook's lane.
+    pub fn key(webhook: &WebhookId) -> String {
+        format!("lane/{webhook}")
+    }
+}
+
+/// A record that this version can't read.
+#[derive(Debug, thiserror::Error)]
+#[error("the record is not of this version")]
+pub struct NotARecord(#[from] serde_json::Error);
+
+/// Writes one of the records of this module.
+pub fn encode<R: Serialize>(record: &R) -> Vec<u8> {
+    // Structs of strings and numbers always serialize.
+    serde_json::to_vec(record).unwrap_or_default()
+}
+
+/// Reads one of the records of this module.
+///
+/// # Errors
+///
+/// If it is not of this version.
+pub fn decode<R: DeserializeOwned>(record: &[u8]) -> Result<R, NotARecord> {
+    Ok(serde_json::from_slice(record)?)
+}

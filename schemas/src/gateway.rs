@@ -1,0 +1,59 @@
+//! A gateway: an organization's CloudPayments site, and what it accepts.
+
+use serde::Deserialize;
+
+use crate::ids::{ClubId, GatewayId, OrganizationId};
+use crate::money::Amount;
+use crate::secret::Secret;
+
+/// A gateway with its secrets.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// Stands in the callback URL.
+    pub id: GatewayId,
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// The Public ID of the site; part of every event's identity.
+    pub public_id: String,
+    /// The API secrets, the newest first; more than one while they are rotated.
+    pub api_secrets: Vec<Secret>,
+    /// The club of a payment that names none.
+    pub default_club: ClubId,
+    /// Takes part in the URL that all gateways share.
+    pub shared_url: bool,
+    /// What Check accepts.
+    pub policy: CheckPolicy,
+}
+
+/// What a gateway accepts at Check beyond a pending top-up that matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckPolicy {
+    /// Every Check is refused with 13.
+    pub paused: bool,
+    /// Payments in test mode.
+    pub test_payments: Acceptance,
+    /// An AccountId that is in no list, or none at all.
+    pub unknown_clients: Acceptance,
+    /// An InvoiceId that belongs to no top-up.
+    pub unknown_invoices: Acceptance,
+    /// A payment without InvoiceId.
+    pub without_invoice: Acceptance,
+    /// An automatic charge of a subscription: SubscriptionId without InvoiceId.
+    pub subscription_charges: Acceptance,
+    /// The largest sum, inclusive.
+    pub max_amount: Option<Amount>,
+    /// The smallest sum, inclusive.
+    pub min_amount: Option<Amount>,
+    /// The only currency, as CloudPayments spells it.
+    pub currency: Option<String>,
+}
+
+/// A gateway's word on what it does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Acceptance {
+    /// Let it pass.
+    Accept,
+    /// Answer with the code of the rule.
+    Refuse,
+}

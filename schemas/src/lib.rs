@@ -1,0 +1,21 @@
+//! The contract of hookline, pure: no clock of its own, no I/O, no threads.
+//!
+//! What CloudPayments posts ([`notification`]), what stands in the log ([`event`], [`delivery`]), what
+//! integrators receive ([`payload`]), who they are ([`gateway`], [`webhook`]), what Check compares with
+//! ([`check`]), and how all of it is signed and sealed ([`signature`], [`seal`]).
+
+pub mod check;
+pub mod delivery;
+pub mod event;
+pub mod gateway;
+pub mod ids;
+pub mod money;
+pub mod notification;
+pub mod payload;
+pub mod quarantine;
+pub mod reason;
+pub mod seal;
+pub mod secret;
+pub mod signature;
+pub mod time;
+pub mod webhook;

@@ -1,0 +1,98 @@
+//! Money: decimal from the first byte to the last, never a float.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A sum as CloudPayments writes it: digits, optionally a dot and digits. Keeps the digits it was given, so
+/// `10.00` goes out as `10.00`; compares by value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[0-9]+(\\.[0-9]+)?$", "examples" = ["1490.00"]))]
+pub struct Amount(Decimal);
+
+/// The text is not a sum: a sign, an exponent, a comma, nothing, or more digits than a decimal of 96 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a decimal amount")]
+pub struct NotAnAmount;
+
+impl FromStr for Amount {
+    type Err = NotAnAmount;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAmount> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(fraction) {
+            return Err(NotAnAmount);
+        }
+        Decimal::from_str_exact(text).map(Self).map_err(|_| NotAnAmount)
+    }
+}
+
+impl TryFrom<String> for Amount {
+    type Error = NotAnAmount;
+
+    fn try_from(text: String) -> Result<Self, NotAnAmount> {
+        text.parse()
+    }
+}
+
+impl From<Amount> for String {
+    fn from(amount: Amount) -> Self {
+        amount.to_string()
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_what_cloudpayments_writes_and_nothing_else() {
+        for (text, expected) in [
+            ("123.00", Some("123.00")),
+            ("70.89", Some("70.89")),
+            ("0.00", Some("0.00")),
+            ("5", Some("5")),
+            ("9007199254740993.01", Some("9007199254740993.01")),
+            ("", None),
+            (".5", None),
+            ("5.", None),
+            ("-1.00", None),
+            ("+1.00", None),
+            ("1e2", None),
+            ("1,00", None),
+            ("1 000.00", None),
+            ("NaN", None),
+            ("0x10", None),
+            ("99999999999999999999999999999999", None),
+        ] {
+            let parsed = text.parse::<Amount>().ok().map(|amount| amount.to_string());
+            assert_eq!(parsed.as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn compares_by_value() {
+        assert_eq!("10.0".parse::<Amount>(), "10.00".parse::<Amount>());
+    }
+
+    proptest! {
+        #[test]
+        fn keeps_every_digit(whole in 0_u64..1_000_000_000_000, kopecks in 0_u8..100) {
+            let text = format!("{whole}.{kopecks:02}");
+            prop_assert_eq!(text.parse::<Amount>().expect("a sum").to_string(), text);
+        }
+    }
+}

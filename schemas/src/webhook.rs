@@ -1,0 +1,128 @@
+//! A webhook: an integrator's subscription, and the set of all of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+
+use crate::event::{Event, EventType};
+use crate::ids::{ClubId, OrganizationId, WebhookId};
+use crate::signature::WebhookKey;
+
+/// A webhook with the key that signs for it.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Its identity; an endpoint *is* its webhook id, not its URL.
+    pub id: WebhookId,
+    /// Whose events it gets.
+    pub organization: OrganizationId,
+    /// Only the events of this club, where it names one.
+    pub club_id: Option<ClubId>,
+    /// Where to; from [`parse_url`].
+    pub url: Uri,
+    /// Which events.
+    pub events: Vec<EventType>,
+    /// Signs its attempts.
+    pub key: WebhookKey,
+    /// Its own retry schedule in place of the default one.
+    pub retry_schedule: Option<Vec<Duration>>,
+    /// How long a delivery is tried, counted from its acceptance, in place of the default.
+    pub deadline: Option<Duration>,
+}
+
+impl Webhook {
+    /// Whether this event is for this webhook.
+    pub fn wants(&self, event: &Event) -> bool {
+        self.organization == event.organization
+            && self.events.contains(&event.event_type)
+            && self.club_id.as_ref().is_none_or(|club| *club == event.club_id)
+    }
+}
+
+/// Why a text is not a webhook's URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Not an absolute URL.
+    #[error("not an absolute URL")]
+    Malformed,
+    /// Neither http nor https.
+    #[error("the scheme is neither http nor https")]
+    Scheme,
+    /// `user:password@` before the host: it would stand in logs.
+    #[error("the URL holds a user name")]
+    UserInfo,
+}
+
+/// Reads the URL of a webhook.
+///
+/// # Errors
+///
+/// If it is not absolute, of another scheme than http or https, or holds a user name.
+pub fn parse_url(text: &str) -> Result<Uri, UrlError> {
+    let url: Uri = text.parse().map_err(|_| UrlError::Malformed)?;
+    let authority = url.authority().ok_or(UrlError::Malformed)?;
+    if authority.as_str().contains('@') {
+        return Err(UrlError::UserInfo);
+    }
+    match url.scheme_str() {
+        Some("http" | "https") if !authority.host().is_empty() => Ok(url),
+        Some("http" | "https") | None => Err(UrlError::Malformed),
+        Some(_) => Err(UrlError::Scheme),
+    }
+}
+
+/// All webhooks, as of one moment. Immutable; a change makes a new one.
+#[derive(Debug, Clone, Default)]
+pub struct Webhooks {
+    by_id: HashMap<WebhookId, Arc<Webhook>>,
+    by_organization: HashMap<OrganizationId, Vec<Arc<Webhook>>>,
+}
+
+impl FromIterator<Webhook> for Webhooks {
+    fn from_iter<I: IntoIterator<Item = Webhook>>(webhooks: I) -> Self {
+        let mut all = Self::default();
+        for webhook in webhooks.into_iter().map(Arc::new) {
+            all.by_organization.entry(webhook.organization.clone()).or_default().push(Arc::clone(&webhook));
+            all.by_id.insert(webhook.id.clone(), webhook);
+        }
+        all
+    }
+}
+
+impl Webhooks {
+    /// The webhook with this id, unless it has been deleted.
+    pub fn find(&self, id: &WebhookId) -> Option<&Arc<Webhook>> {
+        self.by_id.get(id)
+    }
+
+    /// The webhooks that this event is for.
+    pub fn matching<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a Arc<Webhook>> {
+        let of_organization = self.by_organization.get(&event.organization);
+        of_organization.into_iter().flatten().filter(|webhook| webhook.wants(event))
+    }
+
+    /// Every webhook.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Webhook>> {
+        self.by_id.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_absolute_http_urls_alone() {
+        for (text, expected) in [
+            ("https://example.com/hooks", Ok(())),
+            ("http://127.0.0.1:9999/hooks?a=b", Ok(())),
+            ("https://user:pass@example.com/", Err(UrlError::UserInfo)),
+            ("ftp://example.com/", Err(UrlError::Scheme)),
+            ("/hooks", Err(UrlError::Malformed)),
+            ("", Err(UrlError::Malformed)),
+        ] {
+            assert_eq!(parse_url(text).map(|_| ()), expected, "{text:?}");
+        }
+    }
+}
