@@ -1,0 +1,227 @@
+//! Whether hookline kept its promises: a pure comparison of what was answered with what was delivered.
+//!
+//! Every event that was answered with code 0 has to reach every webhook that asked for its type. It may come
+//! twice only where a reason is known: the process was killed shortly after the first time, or the same
+//! event was posted more than once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use hookline_schemas::event::EventType;
+use hookline_schemas::ids::{EventId, WebhookId};
+use serde::Serialize;
+
+use crate::receiver::{Delivery, Fault};
+use crate::simulator::{Entry, Ledger};
+
+/// How long after a delivery a kill may still make it repeat: the longest that a window waits for one event
+/// (5 s), and the longest between two commits of the position (1 s).
+pub const COPY_WINDOW: Duration = Duration::from_secs(6);
+
+/// So many violations are described in words.
+const MAX_NOTES: usize = 20;
+
+/// What a webhook asked for.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// Which webhook.
+    pub webhook: WebhookId,
+    /// Which events.
+    pub events: Vec<EventType>,
+}
+
+/// One `kill -9`. Times count from the start of the same clock as everything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kill {
+    /// When it was sent.
+    pub at: Duration,
+    /// When the next process was started: until then the receiver may still find requests of the killed one
+    /// in its sockets.
+    pub until: Duration,
+}
+
+/// All that the verdict is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// What was posted and answered.
+    pub ledger: &'a Ledger,
+    /// What came.
+    pub deliveries: &'a [Delivery],
+    /// What was asked for.
+    pub subscriptions: &'a [Subscription],
+    /// When the process was killed.
+    pub kills: &'a [Kill],
+    /// How long before a kill a delivery may have been for its copy to be explained: [`COPY_WINDOW`].
+    pub copy_window: Duration,
+}
+
+/// The verdict.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Events that were answered with code 0.
+    pub accepted: u64,
+    /// One per accepted event and webhook that asked for its type.
+    pub expected_deliveries: u64,
+    /// Of those, how many the receiver answered with 2xx.
+    pub delivered: u64,
+    /// Of those, how many it never did.
+    pub lost: u64,
+    /// Deliveries answered with 2xx beyond the first of the same event at the same webhook.
+    pub copies: u64,
+    /// Of those: after a kill.
+    pub copies_after_kill: u64,
+    /// Of those: of an event that was posted more than once.
+    pub copies_of_reposts: u64,
+    /// Of those: without a reason.
+    pub copies_unexplained: u64,
+    /// Requests with a signature that an integrator refuses.
+    pub bad_signatures: u64,
+    /// Requests whose body is no payload, or says another id or another type than it should.
+    pub malformed: u64,
+    /// Deliveries of events that nobody posted, or that the webhook did not ask for.
+    pub unexpected: u64,
+    /// Check answers by code.
+    pub checks_by_code: BTreeMap<u64, u64>,
+    /// Checks without an answer.
+    pub checks_unanswered: u64,
+    /// Notifications given up by the sender; a payment that CloudPayments never got through.
+    pub given_up: u64,
+    /// Whether every promise was kept.
+    pub pass: bool,
+    /// The first violations, in words.
+    pub notes: Vec<String>,
+}
+
+/// Compares.
+pub fn check(evidence: &Evidence<'_>) -> Verdict {
+    let mut verdict = Verdict {
+        accepted: count(evidence.ledger.entries.values().filter(|entry| entry.answered.is_some())),
+        checks_by_code: evidence.ledger.checks_by_code.clone(),
+        checks_unanswered: evidence.ledger.checks_unanswered,
+        given_up: evidence.ledger.given_up,
+        ..Verdict::default()
+    };
+    let received = judge_requests(evidence, &mut verdict);
+    count_expected(evidence, &received, &mut verdict);
+    count_copies(evidence, received, &mut verdict);
+    verdict.pass = verdict.lost == 0
+        && verdict.copies_unexplained == 0
+        && verdict.bad_signatures == 0
+        && verdict.malformed == 0
+        && verdict.unexpected == 0;
+    verdict
+}
+
+/// Accepted deliveries by webhook and event.
+type Received<'a> = HashMap<(&'a WebhookId, &'a EventId), Vec<&'a Delivery>>;
+
+fn judge_requests<'a>(evidence: &Evidence<'a>, verdict: &mut Verdict) -> Received<'a> {
+    let asked: HashMap<&WebhookId, HashSet<EventType>> = evidence
+        .subscriptions
+        .iter()
+        .map(|subscription| (&subscription.webhook, subscription.events.iter().copied().collect()))
+        .collect();
+    let mut received: Received<'a> = HashMap::new();
+    for delivery in evidence.deliveries {
+        let entry = evidence.ledger.entries.get(&delivery.event_id);
+        let is_asked = |entry: &Entry| {
+            asked.get(&delivery.webhook).is_some_and(|events| events.contains(&entry.event_type))
+        };
+        match (delivery.fault, entry) {
+            (Some(Fault::IziSignature | Fault::StandardSignature), _) => {
+                verdict.bad_signatures += 1;
+                note(verdict, "bad signature", delivery);
+            }
+            (Some(Fault::NotAPayload | Fault::IdMismatch), _) => {
+                verdict.malformed += 1;
+                note(verdict, "malformed", delivery);
+            }
+            (None, Some(entry)) if is_asked(entry) => {
+                if delivery.event_type != Some(entry.event_type) {
+                    verdict.malformed += 1;
+                    note(verdict, "of another type than posted", delivery);
+                }
+                if delivery.is_accepted() {
+                    received.entry((&delivery.webhook, &delivery.event_id)).or_default().push(delivery);
+                }
+            }
+            (None, _) => {
+                verdict.unexpected += 1;
+                note(verdict, "unexpected", delivery);
+            }
+        }
+    }
+    received
+}
+
+fn count_expected(evidence: &Evidence<'_>, received: &Received<'_>, verdict: &mut Verdict) {
+    for (event_id, entry) in &evidence.ledger.entries {
+        if entry.answered.is_none() {
+            continue;
+        }
+        for subscription in evidence.subscriptions {
+            if !subscription.events.contains(&entry.event_type) {
+                continue;
+            }
+            verdict.expected_deliveries += 1;
+            if received.contains_key(&(&subscription.webhook, event_id)) {
+                verdict.delivered += 1;
+            } else {
+                verdict.lost += 1;
+                add_note(verdict, || format!("lost: {event_id} for {}", subscription.webhook));
+            }
+        }
+    }
+}
+
+fn count_copies(evidence: &Evidence<'_>, received: Received<'_>, verdict: &mut Verdict) {
+    for ((_, event_id), mut deliveries) in received {
+        deliveries.sort_by_key(|delivery| delivery.answered_at);
+        let posted = evidence.ledger.entries.get(event_id).map_or(0, |entry| entry.posted);
+        for pair in deliveries.windows(2) {
+            let [first, second] = pair else { continue };
+            verdict.copies += 1;
+            if evidence.kills.iter().any(|kill| explains(*kill, first, second, evidence.copy_window)) {
+                verdict.copies_after_kill += 1;
+            } else if posted > 1 {
+                verdict.copies_of_reposts += 1;
+            } else {
+                verdict.copies_unexplained += 1;
+                note(verdict, "copy without a reason", second);
+            }
+        }
+    }
+}
+
+/// The kill came after the first delivery, but not later than the window allows, and before the second.
+fn explains(kill: Kill, first: &Delivery, second: &Delivery, copy_window: Duration) -> bool {
+    first.answered_at <= kill.until
+        && kill.at <= second.received_at
+        && kill.at.saturating_sub(first.answered_at) <= copy_window
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u64 {
+    u64::try_from(items.count()).unwrap_or(u64::MAX)
+}
+
+fn note(verdict: &mut Verdict, what: &str, delivery: &Delivery) {
+    add_note(verdict, || {
+        format!(
+            "{what}: {} at {}, {:.3} s, answered {}",
+            delivery.event_id,
+            delivery.webhook,
+            delivery.received_at.as_secs_f64(),
+            delivery.status
+        )
+    });
+}
+
+fn add_note(verdict: &mut Verdict, text: impl FnOnce() -> String) {
+    if verdict.notes.len() < MAX_NOTES {
+        verdict.notes.push(text());
+    }
+}
+
+#[cfg(test)]
+#[path = "checker_tests.rs"]
+mod tests;

@@ -1,0 +1,15 @@
+//! hookline under load, seen from outside: it talks over sockets and shares nothing but the contract.
+//!
+//! [`simulator`] is CloudPayments as a caller and writes down what was answered ([`simulator::Ledger`]);
+//! [`receiver`] is the integrators and writes down what came; [`checker`] compares the two and says whether
+//! hookline's promises were kept. [`scenario`] runs hookline itself as a child process between them.
+
+pub mod checker;
+pub mod config;
+mod connection;
+pub mod fixtures;
+pub mod process;
+pub mod receiver;
+pub mod report;
+pub mod scenario;
+pub mod simulator;

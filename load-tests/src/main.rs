@@ -1,0 +1,128 @@
+//! `hookline-load-tests`: runs a scenario against hookline and says whether it passed.
+//!
+//! Exit status: 0 passed, 1 did not pass, 2 could not be run.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use hookline_load_tests::report::Report;
+use hookline_load_tests::scenario::{self, Surroundings, kill, steady};
+use hookline_load_tests::simulator::Pace;
+
+/// Runs a scenario against hookline, on the loopback alone.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    scenario: Scenario,
+    /// Print one JSON object as the last line
+    #[arg(long, global = true)]
+    json: bool,
+    /// The hookline to test; without it this checkout is built in release mode
+    #[arg(long, global = true, value_name = "PATH")]
+    hookline: Option<PathBuf>,
+    /// Where the directory of the run is made, on a disk; without it the system's directory for such things
+    #[arg(long, global = true, value_name = "PATH")]
+    work_dir: Option<PathBuf>,
+    /// The scenario fails when it is not over after so many seconds
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 600)]
+    deadline: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// Steady load: throughput, latency, cost; nothing lost, nothing twice
+    Steady(SteadyArguments),
+    /// kill -9 at random moments under load: nothing lost, no copy without a reason
+    Kill(KillArguments),
+}
+
+#[derive(Debug, Args)]
+struct SteadyArguments {
+    /// Payments in all
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=5_000_000))]
+    payments: u64,
+    /// Payments per second; without it each begins when another is over
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    rate: Option<u32>,
+    /// Payments under way at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    concurrency: u16,
+    /// Webhooks; each gets every event
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=500))]
+    webhooks: u16,
+    /// Decides what is posted
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The share of notifications at the shared URL, 0 to 1
+    #[arg(long, default_value_t = 0.0)]
+    shared: f64,
+    /// The share of notifications that is posted twice, 0 to 1
+    #[arg(long, default_value_t = 0.0)]
+    duplicates: f64,
+}
+
+#[derive(Debug, Args)]
+struct KillArguments {
+    /// How often hookline is killed
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    cycles: u32,
+    /// Decides what is posted and when hookline is killed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Payments per second
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// Payments under way at once
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    concurrency: u16,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let json = arguments.json;
+    match Box::pin(run(arguments)).await {
+        Ok(report) => {
+            report.print(json);
+            if report.pass { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("the scenario could not be run: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<Report> {
+    let surroundings = Surroundings {
+        program: scenario::program(arguments.hookline).await?,
+        work_dir: arguments.work_dir.unwrap_or_else(std::env::temp_dir),
+        deadline: Duration::from_secs(arguments.deadline),
+    };
+    match arguments.scenario {
+        Scenario::Steady(steady) => {
+            let options = steady::Options {
+                payments: steady.payments,
+                concurrency: usize::from(steady.concurrency),
+                pace: steady.rate.map_or(Pace::Closed, |per_second| Pace::Open { per_second }),
+                webhooks: steady.webhooks,
+                seed: steady.seed,
+                shared_url_share: steady.shared,
+                duplicate_share: steady.duplicates,
+            };
+            steady::run(&surroundings, &options).await
+        }
+        Scenario::Kill(kill) => {
+            let options = kill::Options {
+                cycles: kill.cycles,
+                seed: kill.seed,
+                per_second: kill.rate,
+                concurrency: usize::from(kill.concurrency),
+            };
+            kill::run(&surroundings, &options).await
+        }
+    }
+}

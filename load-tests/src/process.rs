@@ -1,0 +1,217 @@
+//! hookline as a child process: started, waited for, measured, killed, stopped.
+//!
+//! The child never outlives its owner: dropping a [`Hookline`] kills it.
+
+use std::fs::OpenOptions;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use hookline_schemas::time::Clock;
+use http::StatusCode;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+use crate::connection;
+
+/// Between two questions whether it is ready.
+const READY_INTERVAL: Duration = Duration::from_millis(10);
+/// For one answer of the admin address.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Lines of its output that are shown when it fails.
+const OUTPUT_LINES: usize = 30;
+
+/// How to start hookline, as often as needed.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The program.
+    pub program: PathBuf,
+    /// Its configuration file.
+    pub config: PathBuf,
+    /// Where it answers `/readyz`.
+    pub admin: SocketAddr,
+    /// Takes what it prints, of all starts one after the other.
+    pub output: PathBuf,
+    /// How long it may take until it is ready.
+    pub ready_within: Duration,
+}
+
+/// A running hookline.
+#[derive(Debug)]
+pub struct Hookline {
+    child: Child,
+    process_id: u32,
+    admin: SocketAddr,
+}
+
+/// The sum of a metric's samples that carry this label, in the text that Prometheus reads.
+fn sum_of(text: &str, name: &str, label: &str) -> f64 {
+    let samples = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// What a process has used until now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// User and system time.
+    pub cpu: Duration,
+    /// Anonymous memory that is resident: without mapped files, which the system may take back.
+    pub rss_anon_bytes: u64,
+}
+
+impl Launch {
+    /// Starts `hookline run`; it was ready when this returns.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be started, ends, or is not ready in time; with the end of its output.
+    pub async fn start(&self, clock: Clock) -> anyhow::Result<Hookline> {
+        let output = OpenOptions::new().create(true).append(true).open(&self.output)?;
+        let directory = self.config.parent().context("the configuration file has no directory")?;
+        let mut child = Command::new(&self.program)
+            .arg("run")
+            .arg("--config")
+            .arg(&self.config)
+            .current_dir(directory)
+            .stdin(std::process::Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("failed to start {}", self.program.display()))?;
+        let process_id = child.id().context("the process has ended already")?;
+        let deadline = clock.elapsed() + self.ready_within;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                bail!("hookline ended before it was ready: {status}\n{}", self.last_output());
+            }
+            if let Ok((StatusCode::OK, _)) = connection::get(self.admin, "/readyz", ADMIN_TIMEOUT).await {
+                return Ok(Hookline { child, process_id, admin: self.admin });
+            }
+            if clock.elapsed() >= deadline {
+                bail!("hookline was not ready within {:?}\n{}", self.ready_within, self.last_output());
+            }
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+    }
+
+    /// The last lines that it printed.
+    pub fn last_output(&self) -> String {
+        let text = std::fs::read(&self.output).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines.get(lines.len().saturating_sub(OUTPUT_LINES)..).unwrap_or_default().join("\n")
+    }
+}
+
+impl Hookline {
+    /// `kill -9`; the process is gone when this returns.
+    ///
+    /// # Errors
+    ///
+    /// If it had ended by itself: then something else went wrong before.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("hookline ended before it was killed: {status}");
+        }
+        self.child.kill().await.context("failed to kill hookline")
+    }
+
+    /// Asks it to end (SIGTERM) and waits.
+    ///
+    /// # Errors
+    ///
+    /// If it is still there after this time; then it is killed.
+    pub async fn stop(mut self, within: Duration) -> anyhow::Result<ExitStatus> {
+        let process_id = i32::try_from(self.process_id).ok().and_then(Pid::from_raw);
+        let process_id = process_id.context("the process id is out of range")?;
+        kill_process(process_id, Signal::TERM).context("failed to signal hookline")?;
+        match tokio::time::timeout(within, self.child.wait()).await {
+            Ok(status) => Ok(status?),
+            Err(_) => bail!("hookline did not stop within {within:?}"),
+        }
+    }
+
+    /// Whether it has ended by itself.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not know.
+    pub fn has_ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// The sum of a metric's samples that carry this label (`outcome="dead"`).
+    ///
+    /// # Errors
+    ///
+    /// If the admin address does not answer.
+    pub async fn metric(&self, name: &str, label: &str) -> anyhow::Result<f64> {
+        let (status, text) = connection::get(self.admin, "/metrics", ADMIN_TIMEOUT).await?;
+        ensure!(status == StatusCode::OK, "/metrics answered {status}");
+        Ok(sum_of(&String::from_utf8_lossy(&text), name, label))
+    }
+
+    /// What it has used until now.
+    ///
+    /// # Errors
+    ///
+    /// If the process is gone or the system has no `/proc`.
+    pub fn usage(&self) -> anyhow::Result<Usage> {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", self.process_id));
+        let ticks = cpu_ticks(&read("stat")?).context("/proc/PID/stat is not as expected")?;
+        let per_second = rustix::param::clock_ticks_per_second().max(1);
+        let cpu = Duration::from_millis(ticks.saturating_mul(1000) / per_second);
+        let rss_anon_bytes = rss_anon(&read("status")?).context("/proc/PID/status is not as expected")?;
+        Ok(Usage { cpu, rss_anon_bytes })
+    }
+}
+
+/// utime + stime, the 14th and 15th field. The second is the name in parentheses and may hold spaces and
+/// parentheses of its own, so counting begins behind the last one.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user.saturating_add(system))
+}
+
+fn rss_anon(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes.saturating_mul(1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_cpu_time_behind_a_name_with_spaces_and_parentheses() {
+        for (stat, expected) in [
+            ("7 (hookline) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 9 0 1 2 3", Some(300)),
+            ("7 (a) b) (c) S 1 7 7 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 9 0 1 2 3", Some(3)),
+            ("7 (hookline) S 1", None),
+            ("", None),
+        ] {
+            assert_eq!(cpu_ticks(stat), expected, "{stat}");
+        }
+    }
+
+    #[test]
+    fn sums_the_samples_of_one_label() {
+        let text =
+            "# TYPE a counter\na{outcome=\"dead\"} 2\na{outcome=\"dead\",b=\"1\"} 3\na{outcome=\"x\"} 9\n";
+        assert!((sum_of(text, "a", "outcome=\"dead\"") - 5.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn reads_anonymous_memory() {
+        let status = "VmRSS:\t   9000 kB\nRssAnon:\t    1234 kB\nRssFile:\t 7766 kB\n";
+        assert_eq!(rss_anon(status), Some(1234 * 1024));
+        assert_eq!(rss_anon("VmRSS:\t 1 kB"), None);
+    }
+}

@@ -1,0 +1,199 @@
+//! What a person and a script get to see: progress on stderr, a summary and one JSON line on stdout.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::bail;
+use hdrhistogram::Histogram;
+use hookline_schemas::time::Clock;
+use serde_json::{Map, Value};
+
+use crate::checker::Verdict;
+
+/// The outcome of a scenario.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Which scenario.
+    pub scenario: &'static str,
+    /// Whether it passed.
+    pub pass: bool,
+    /// Numbers, in the order in which they are shown.
+    pub figures: Vec<(&'static str, Value)>,
+    /// Why it did not pass.
+    pub failures: Vec<String>,
+}
+
+impl Report {
+    /// Begins with what the checker says; [`Report::require`] may still fail it.
+    pub fn new(scenario: &'static str, verdict: &Verdict) -> Self {
+        let mut report =
+            Self { scenario, pass: verdict.pass, figures: Vec::new(), failures: verdict.notes.clone() };
+        for (name, value) in [
+            ("accepted", verdict.accepted),
+            ("expected_deliveries", verdict.expected_deliveries),
+            ("delivered", verdict.delivered),
+            ("lost", verdict.lost),
+            ("copies", verdict.copies),
+            ("copies_after_kill", verdict.copies_after_kill),
+            ("copies_of_reposts", verdict.copies_of_reposts),
+            ("copies_unexplained", verdict.copies_unexplained),
+            ("bad_signatures", verdict.bad_signatures),
+            ("malformed", verdict.malformed),
+            ("unexpected", verdict.unexpected),
+            ("checks_unanswered", verdict.checks_unanswered),
+            ("given_up", verdict.given_up),
+        ] {
+            report.figure(name, value);
+        }
+        let codes = verdict.checks_by_code.iter().map(|(code, count)| (code.to_string(), (*count).into()));
+        report.figure("checks_by_code", Value::Object(codes.collect()));
+        let refused: u64 =
+            verdict.checks_by_code.iter().filter(|(code, _)| **code != 0).map(|(_, count)| count).sum();
+        report.require(refused == 0, || format!("{refused} Checks were refused"));
+        report.require(verdict.given_up == 0, || format!("{} notifications given up", verdict.given_up));
+        report
+    }
+
+    /// Adds a number.
+    pub fn figure(&mut self, name: &'static str, value: impl Into<Value>) {
+        self.figures.push((name, value.into()));
+    }
+
+    /// Adds the percentiles of a histogram of microseconds, in milliseconds.
+    pub fn latency(&mut self, names: [&'static str; 3], micros: &Histogram<u64>) {
+        for (name, quantile) in names.into_iter().zip([0.5, 0.99, 0.999]) {
+            let value = Duration::from_micros(micros.value_at_quantile(quantile));
+            self.figure(name, rounded(value.as_secs_f64() * 1000.0));
+        }
+    }
+
+    /// Fails the scenario unless this holds.
+    pub fn require(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
+        if !holds {
+            self.pass = false;
+            self.failures.push(otherwise());
+        }
+    }
+
+    /// For a person.
+    pub fn summary(&self) -> String {
+        let mut text = format!("{}: {}\n", self.scenario, if self.pass { "PASS" } else { "FAIL" });
+        for (name, value) in &self.figures {
+            let _ = writeln!(text, "  {name:<38} {value}");
+        }
+        for failure in &self.failures {
+            let _ = writeln!(text, "  ! {failure}");
+        }
+        text
+    }
+
+    /// For a script: one line.
+    pub fn json(&self) -> String {
+        let mut object: Map<String, Value> =
+            self.figures.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        object.insert("scenario".to_owned(), self.scenario.into());
+        object.insert("pass".to_owned(), self.pass.into());
+        object.insert("failures".to_owned(), self.failures.clone().into());
+        Value::Object(object).to_string()
+    }
+
+    /// Prints the summary, and with `json` the JSON as the last line.
+    #[expect(clippy::print_stdout, reason = "the report is what the command line is for")]
+    pub fn print(&self, json: bool) {
+        print!("{}", self.summary());
+        if json {
+            println!("{}", self.json());
+        }
+    }
+}
+
+/// Three digits behind the dot are enough for any figure.
+pub fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// Waits for something, with a line on stderr every second, until a deadline.
+///
+/// # Errors
+///
+/// Its own error, or that the deadline has passed; it is dropped then.
+pub async fn watched<T>(
+    clock: Clock,
+    deadline: Duration,
+    mut line: impl FnMut() -> String,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let mut work = std::pin::pin!(work);
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    seconds.tick().await;
+    loop {
+        tokio::select! {
+            result = &mut work => return result,
+            _ = seconds.tick() => {
+                let now = clock.elapsed();
+                eprintln!("{:>5.0} s  {}", now.as_secs_f64(), line());
+                if now >= deadline {
+                    bail!("not over after {:.0} s", deadline.as_secs_f64());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a panic fails the test")]
+mod tests {
+    use super::*;
+
+    fn passing() -> Verdict {
+        Verdict { pass: true, accepted: 7, checks_by_code: [(0, 7)].into(), ..Verdict::default() }
+    }
+
+    #[test]
+    fn the_json_is_one_line_with_scenario_pass_and_figures() {
+        let mut report = Report::new("steady", &passing());
+        report.figure("accepted_per_second", rounded(1234.56789));
+        let line = report.json();
+        assert!(!line.contains('\n'));
+        let object: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(object["scenario"], "steady");
+        assert_eq!(object["pass"], true);
+        assert_eq!(object["accepted"], 7);
+        assert_eq!(object["accepted_per_second"], 1234.568);
+        assert_eq!(object["checks_by_code"]["0"], 7);
+    }
+
+    #[test]
+    fn refused_checks_and_given_up_notifications_fail_a_run_that_delivered_all() {
+        for (verdict, pass) in [
+            (passing(), true),
+            (Verdict { checks_by_code: [(0, 7), (13, 1)].into(), ..passing() }, false),
+            (Verdict { given_up: 1, ..passing() }, false),
+            (Verdict { checks_unanswered: 5, ..passing() }, true),
+            (Verdict { pass: false, ..passing() }, false),
+        ] {
+            assert_eq!(Report::new("kill", &verdict).pass, pass, "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn latencies_are_in_milliseconds() {
+        let mut micros = crate::simulator::histogram();
+        (1..=1000).for_each(|milli| micros.saturating_record(milli * 1000));
+        let mut report = Report::new("steady", &passing());
+        report.latency(["p50", "p99", "p999"], &micros);
+        let figure = |name| report.figures.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
+        let p50 = figure("p50").and_then(Value::as_f64).expect("a figure");
+        assert!((499.0..502.0).contains(&p50), "{p50}");
+    }
+
+    #[tokio::test]
+    async fn a_deadline_ends_what_does_not_end_by_itself() {
+        let clock = Clock::start();
+        let endless =
+            watched(clock, Duration::ZERO, String::new, std::future::pending::<anyhow::Result<()>>());
+        assert!(endless.await.is_err());
+        let quick = watched(clock, Duration::ZERO, String::new, async { Ok(7) });
+        assert_eq!(quick.await.expect("a result"), 7);
+    }
+}

@@ -1,0 +1,166 @@
+//! `kill -9` again and again under load: what was answered is delivered, and what comes twice has a reason.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hookline_schemas::event::EventType;
+use hookline_schemas::ids::WebhookId;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio_util::sync::CancellationToken;
+
+use super::{Bench, Subscriber, Surroundings, progress_line};
+use crate::checker::Kill;
+use crate::process::Hookline;
+use crate::receiver::Profile;
+use crate::report::{Report, watched};
+use crate::simulator::{Mix, Options as SimulatorOptions, Pace, PlanOptions, RetryRule, Simulator};
+
+/// How long hookline lives from being ready to being killed, in milliseconds.
+const LIFE_MILLIS: std::ops::RangeInclusive<u64> = 300..=1500;
+/// One life in so many is longer than the window in which a copy is explained. Where all lives are short, a
+/// process that forgets its position altogether could explain each copy by the kill before it.
+const LONG_LIFE_EVERY: u32 = 8;
+/// How long such a life lasts, in milliseconds.
+const LONG_LIFE_MILLIS: std::ops::RangeInclusive<u64> = 8000..=9000;
+/// How long it stays dead, in milliseconds.
+const DEATH_MILLIS: std::ops::RangeInclusive<u64> = 20..=300;
+/// The endpoint that fails at times is down for so many cycles, then up for as many.
+const CYCLES_PER_OUTAGE: u32 = 3;
+/// Between a Check and what follows, at most: much of it falls into the time when hookline is dead, and has
+/// to be posted again.
+const LONGEST_PAYER_DELAY: Duration = Duration::from_millis(300);
+/// After the last cycle, until all has to be delivered.
+const DRAIN_WITHIN: Duration = Duration::from_secs(90);
+/// No run needs more payments; the end of the last cycle ends the posting.
+const MOST_PAYMENTS: u64 = 1_000_000;
+
+/// How often, and under which load.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How often hookline is killed.
+    pub cycles: u32,
+    /// Decides what is posted and when hookline is killed.
+    pub seed: u64,
+    /// Payments per second.
+    pub per_second: u32,
+    /// Payments under way at once.
+    pub concurrency: usize,
+}
+
+/// Runs it.
+///
+/// # Errors
+///
+/// If the run could not be made; a broken promise is a report that did not pass.
+pub async fn run(surroundings: &Surroundings, options: &Options) -> anyhow::Result<Report> {
+    let subscriber =
+        |id: &str, profile| Subscriber { id: WebhookId::new(id), events: EventType::ALL.to_vec(), profile };
+    let subscribers = [
+        subscriber("wh_healthy", Profile::Healthy),
+        subscriber("wh_flaky", Profile::Flaky { per_cent: 20 }),
+        subscriber("wh_outages", Profile::Healthy),
+    ];
+    let bench = Bench::set_up(surroundings, &subscribers, options.seed, |_| {}).await?;
+    let result = Box::pin(torment(&bench, surroundings.deadline, options)).await;
+    bench.clear_up(result).await
+}
+
+async fn torment(bench: &Bench, deadline: Duration, options: &Options) -> anyhow::Result<Report> {
+    let hookline = bench.launch.start(bench.clock).await?;
+    let simulator = Simulator::new(bench.target.clone(), load(options), bench.clock);
+    let progress = simulator.progress();
+    let killed = AtomicU64::new(0);
+    let line = || {
+        let kills = killed.load(Ordering::Relaxed);
+        let seconds = bench.clock.elapsed().as_secs_f64();
+        let line = progress_line(&progress, None, seconds, bench.receiver.accepted());
+        format!("kill {kills}/{}: {line}", options.cycles)
+    };
+    let work = Box::pin(async {
+        let stop = CancellationToken::new();
+        let posting = async { anyhow::Ok(simulator.run(stop.clone()).await) };
+        let cycles = cycles(bench, hookline, options, &killed, &stop);
+        let (ledger, (mut hookline, kills)) = tokio::try_join!(posting, cycles)?;
+        bench.drain(&mut hookline, &ledger, &kills, DRAIN_WITHIN).await?;
+        anyhow::Ok((ledger, hookline, kills))
+    });
+    let (ledger, hookline, kills) = watched(bench.clock, deadline, line, work).await?;
+    let (mut report, deliveries) = bench.conclude("kill", hookline, &ledger, &kills).await?;
+    let refused = deliveries.iter().filter(|delivery| !delivery.is_accepted()).count();
+    let reposted = ledger.entries.values().filter(|entry| entry.posted > 1).count();
+    report.figure("kills", kills.len());
+    report.figure("seed", options.seed);
+    report.figure("posts", ledger.posts);
+    report.figure("events_posted_again", reposted);
+    report.figure("deliveries_refused", refused);
+    report.latency(["answer_p50_ms", "answer_p99_ms", "answer_p999_ms"], &ledger.answer_micros);
+    Ok(report)
+}
+
+fn load(options: &Options) -> SimulatorOptions {
+    // Short steps: a payment must not wait for seconds when a life lasts for one. Attempts enough for the
+    // whole run, as the documented hundred are enough for two days.
+    let intervals = [50, 100, 200, 400].map(Duration::from_millis).to_vec();
+    SimulatorOptions {
+        payments: MOST_PAYMENTS,
+        concurrency: options.concurrency,
+        pace: Pace::Open { per_second: options.per_second },
+        retry: RetryRule { intervals, attempts: 300, answer_timeout: Duration::from_secs(5) },
+        plan: PlanOptions {
+            seed: options.seed,
+            mix: Mix::everything(),
+            longest_payer_delay: LONGEST_PAYER_DELAY,
+            ..PlanOptions::default()
+        },
+    }
+}
+
+/// Kills and restarts; afterwards every endpoint is up, posting has been told to stop, and hookline runs.
+async fn cycles(
+    bench: &Bench,
+    mut hookline: Hookline,
+    options: &Options,
+    killed: &AtomicU64,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Hookline, Vec<Kill>)> {
+    let mut random = StdRng::seed_from_u64(options.seed);
+    let outages = WebhookId::new("wh_outages");
+    let mut kills = Vec::new();
+    for cycle in 0..options.cycles {
+        let is_down = (cycle / CYCLES_PER_OUTAGE).is_multiple_of(2);
+        bench.receiver.set_profile(&outages, if is_down { Profile::Down } else { Profile::Healthy });
+        tokio::time::sleep(life(cycle, &mut random)).await;
+        let at = bench.clock.elapsed();
+        hookline.kill().await?;
+        tokio::time::sleep(Duration::from_millis(random.random_range(DEATH_MILLIS))).await;
+        let until = bench.clock.elapsed();
+        kills.push(Kill { at, until });
+        killed.fetch_add(1, Ordering::Relaxed);
+        hookline = bench.launch.start(bench.clock).await?;
+    }
+    bench.receiver.set_profile(&outages, Profile::Healthy);
+    stop.cancel();
+    Ok((hookline, kills))
+}
+
+fn life(cycle: u32, random: &mut StdRng) -> Duration {
+    let is_long = cycle % LONG_LIFE_EVERY == LONG_LIFE_EVERY - 1;
+    Duration::from_millis(random.random_range(if is_long { LONG_LIFE_MILLIS } else { LIFE_MILLIS }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checker::COPY_WINDOW;
+
+    #[test]
+    fn some_lives_outlast_the_window_in_which_copies_are_explained() {
+        let mut random = StdRng::seed_from_u64(1);
+        let lives: Vec<Duration> = (0..50).map(|cycle| life(cycle, &mut random)).collect();
+        // Another second, for what is sent again after the start.
+        let long = lives.iter().filter(|life| **life > COPY_WINDOW + Duration::from_secs(1)).count();
+        assert_eq!(long, 6);
+        assert!(lives.iter().sum::<Duration>() < Duration::from_secs(120), "{lives:?}");
+    }
+}

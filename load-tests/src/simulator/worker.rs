@@ -1,0 +1,200 @@
+//! One worker: one connection, one payment at a time, a ledger of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+
+use super::ledger::{Entry, Ledger, micros};
+use super::plan::{CallbackUrl, Payment, Step};
+use super::{Shared, Target};
+use crate::connection::Connection;
+use crate::fixtures::Fixture;
+
+/// A body with its signatures, ready to be posted as often as it takes.
+struct Signed<'a> {
+    fixture: &'a Fixture,
+    content_hmac: String,
+    x_content_hmac: String,
+}
+
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    connection: Connection,
+    ledger: Ledger,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let connection = Connection::to(shared.target.address);
+        Self { shared, connection, ledger: Ledger::new() }
+    }
+
+    pub(super) fn into_ledger(self) -> Ledger {
+        self.ledger
+    }
+
+    /// Posts everything of one payment that was due at `due`.
+    pub(super) async fn play(&mut self, payment: &Payment, due: Duration) {
+        self.ledger.began = self.ledger.began.min(due);
+        // How late the worker was is added to what follows the Check as well: the payer did not wait for it.
+        let lateness = self.shared.clock.elapsed().saturating_sub(due);
+        if let Some(check) = &payment.check {
+            if !self.ask(check, due).await {
+                return;
+            }
+            if !payment.payer_delay.is_zero() {
+                tokio::time::sleep(payment.payer_delay).await;
+            }
+        }
+        for step in &payment.steps {
+            let due = self.shared.clock.elapsed().saturating_sub(lateness);
+            let accepted = self.notify(step, step.url, due).await;
+            if let (true, Some(other)) = (accepted, step.again) {
+                self.notify(step, other, self.shared.clock.elapsed()).await;
+            }
+        }
+        self.ledger.ended = self.ledger.ended.max(self.shared.clock.elapsed());
+    }
+
+    /// Posts a Check once: no retry of it is documented. Whether the payment goes on.
+    async fn ask(&mut self, check: &Step, due: Duration) -> bool {
+        let signed = self.sign(&check.fixture);
+        let code = self.post(&signed, check.url).await;
+        let now = self.shared.clock.elapsed();
+        match code {
+            Some(code) => {
+                *self.ledger.checks_by_code.entry(code).or_default() += 1;
+                self.ledger.check_micros.saturating_record(micros(now.saturating_sub(due)));
+            }
+            None => {
+                self.ledger.checks_unanswered += 1;
+                // A receiver that is down is not asked as fast as a refused connection returns.
+                tokio::time::sleep(self.shared.options.retry.wait_after(1).unwrap_or_default()).await;
+            }
+        }
+        code == Some(0)
+    }
+
+    /// Posts a notification until it is answered with code 0, or given up. Whether it was answered.
+    async fn notify(&mut self, step: &Step, url: CallbackUrl, due: Duration) -> bool {
+        let fixture = &step.fixture;
+        let Some((id, event_type)) =
+            fixture.event_id(&self.shared.target.public_id).zip(fixture.event_type())
+        else {
+            return false;
+        };
+        let signed = self.sign(fixture);
+        let mut posted = 0_u32;
+        loop {
+            posted += 1;
+            let entry = self.ledger.entries.entry(id.clone()).or_insert_with(|| Entry {
+                kind: fixture.kind(),
+                event_type,
+                transaction_id: fixture.transaction_id,
+                posted: 0,
+                first_posted: self.shared.clock.elapsed(),
+                answered: None,
+            });
+            // Counted before it is sent: from here on hookline may know of it.
+            entry.posted = entry.posted.saturating_add(1);
+            if self.post(&signed, url).await == Some(0) {
+                let now = self.shared.clock.elapsed();
+                if let Some(entry) = self.ledger.entries.get_mut(&id) {
+                    entry.answered.get_or_insert(now);
+                }
+                if posted == 1 {
+                    self.ledger.answer_micros.saturating_record(micros(now.saturating_sub(due)));
+                }
+                self.ledger.accepted += 1;
+                self.shared.progress.accepted.fetch_add(1, Ordering::Relaxed);
+                return true;
+            }
+            match self.shared.options.retry.wait_after(posted) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => {
+                    self.ledger.given_up += 1;
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// One request; the code of the answer, if it was HTTP 200 with one.
+    async fn post(&mut self, signed: &Signed<'_>, url: CallbackUrl) -> Option<u64> {
+        self.ledger.posts += 1;
+        let within = self.shared.options.retry.answer_timeout;
+        let answer = match request(&self.shared.target, signed, url) {
+            Ok(request) => self.connection.send(request, within).await,
+            Err(error) => Err(error),
+        };
+        let code = answer.ok().and_then(|(status, body)| answered_code(status, &body));
+        if code.is_none() {
+            self.shared.progress.unanswered.fetch_add(1, Ordering::Relaxed);
+        }
+        code
+    }
+
+    fn sign<'a>(&self, fixture: &'a Fixture) -> Signed<'a> {
+        Signed {
+            fixture,
+            content_hmac: self.shared.key.sign(&fixture.body),
+            x_content_hmac: self.shared.key.sign(&fixture.decoded_body()),
+        }
+    }
+}
+
+fn request(target: &Target, signed: &Signed<'_>, url: CallbackUrl) -> anyhow::Result<Request<Full<Bytes>>> {
+    let path = match url {
+        CallbackUrl::Typed => {
+            format!("/payments/cloudpayments/{}/{}", target.gateway_id, signed.fixture.kind())
+        }
+        CallbackUrl::Shared => "/payments/cloudpayments/callback".to_owned(),
+    };
+    Request::post(path)
+        .header("host", target.address.to_string())
+        .header("content-type", signed.fixture.content_type())
+        .header("content-hmac", &signed.content_hmac)
+        .header("x-content-hmac", &signed.x_content_hmac)
+        .body(Full::new(signed.fixture.body.clone()))
+        .context("the notification makes no request")
+}
+
+/// The code of an answer as CloudPayments reads it: JSON from the first byte, `code` as a number or as a
+/// string of digits, HTTP 200.
+fn answered_code(status: StatusCode, body: &[u8]) -> Option<u64> {
+    if status != StatusCode::OK {
+        return None;
+    }
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let code = answer.get("code")?;
+    code.as_u64().or_else(|| code.as_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_http_200_with_a_code_is_an_answer() {
+        for (status, body, expected) in [
+            (200, r#"{"code":0}"#, Some(0)),
+            (200, r#"{"code":"0"}"#, Some(0)),
+            (200, r#"{"code":13,"message":"no"}"#, Some(13)),
+            (503, r#"{"code":0}"#, None),
+            (401, r#"{"code":13}"#, None),
+            (204, "", None),
+            (200, "<html>", None),
+            (200, "{}", None),
+            (200, r#"{"code":null}"#, None),
+            (200, r#"{"code":-1}"#, None),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(answered_code(status, body.as_bytes()), expected, "{status} {body}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The simulator and the receiver over real sockets, without hookline.
+
+mod receiver;
+mod simulator;
+mod stub;
