@@ -1,0 +1,168 @@
+//! The path of a notification: admit, read, verify, answer or append.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use hookline_event_log::Log;
+use hookline_schemas::event::{Source, from_notification};
+use hookline_schemas::notification::{
+    Classified, Fields, NotificationType, ReadBodyError, classify, read_fields,
+};
+use hookline_schemas::time::Clock;
+use http::{HeaderMap, Request, header};
+use hyper::body::Body;
+
+use crate::admission::Admission;
+use crate::answer::{Accepted, Refusal};
+use crate::append::Appender;
+use crate::body;
+use crate::check::{self, CheckCode, Known};
+use crate::directory::Directory;
+use crate::gateways::Gateways;
+use crate::metrics::EdgeMetrics;
+use crate::quarantine::Quarantine;
+use crate::route::{Route, body_format};
+use crate::settings::Settings;
+use crate::source::{self, FailureLimit};
+use crate::verify::{Unverified, VerifiedNotification, verify};
+
+/// Everything that a request needs, shared by all of them.
+pub(crate) struct Edge<L: Log> {
+    pub(crate) settings: Settings,
+    pub(crate) gateways: Arc<ArcSwap<Gateways>>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) admission: Admission,
+    pub(crate) failures: FailureLimit,
+    pub(crate) appender: Appender<L>,
+    pub(crate) quarantine: Quarantine<L>,
+    pub(crate) metrics: EdgeMetrics,
+    pub(crate) clock: Clock,
+}
+
+/// Takes one request to its answer.
+pub(crate) async fn accept<L, B>(
+    edge: &Edge<L>,
+    request: Request<B>,
+    peer: IpAddr,
+) -> Result<Accepted, Refusal>
+where
+    L: Log,
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (head, body) = request.into_parts();
+    let route = Route::of(&head.method, head.uri.path())?;
+    let format = body_format(&head.headers)?;
+    if !edge.directory.is_loaded() {
+        return Err(Refusal::NotReady);
+    }
+    let limit = max_body(&edge.settings, &route);
+    let permit = edge.admission.try_admit(content_length(&head.headers), limit)?;
+    let body = body::read(body, &permit, edge.settings.body_timeout).await?;
+
+    let source = source::address_of(peer, &head.headers, &edge.settings.trusted_proxies);
+    let unverified = Unverified { route, format, headers: &head.headers, body, source };
+    let notification = verify(&edge.gateways.load(), &edge.directory, &edge.failures, unverified)?;
+
+    let answer = answer(edge, &notification);
+    tokio::time::timeout(edge.settings.answer_timeout, answer).await.unwrap_or(Err(Refusal::DeadlinePassed))
+}
+
+/// Answers a verified notification; the first wait is on the log.
+async fn answer<L: Log>(edge: &Edge<L>, notification: &VerifiedNotification) -> Result<Accepted, Refusal> {
+    let fields = read_fields(notification.format(), notification.body());
+    let kind = kind_of(notification, fields.as_ref())?;
+    edge.metrics.verified(kind);
+    match (kind, fields) {
+        (NotificationType::Check, Ok(fields)) => {
+            Ok(Accepted::Check(answer_check(edge, notification, &fields)))
+        }
+        (NotificationType::Check, Err(_)) => Ok(Accepted::Check(CheckCode::NotAccepted)),
+        (_, Ok(fields)) => append(edge, notification, kind, &fields).await,
+        (_, Err(unreadable)) => quarantine(edge, notification, kind, unreadable.to_string()).await,
+    }
+}
+
+/// The type: of the URL, else of the fields.
+fn kind_of(
+    notification: &VerifiedNotification,
+    fields: Result<&Fields<'_>, &ReadBodyError>,
+) -> Result<NotificationType, Refusal> {
+    if let Some(declared) = notification.declared() {
+        return Ok(declared);
+    }
+    match fields.map(classify) {
+        Ok(Classified::As(kind)) => Ok(kind),
+        Ok(Classified::Unknown) | Err(_) => Err(Refusal::UnknownType),
+    }
+}
+
+/// Answers a Check from memory: no wait, no lock held, no log.
+fn answer_check<L: Log>(
+    edge: &Edge<L>,
+    notification: &VerifiedNotification,
+    fields: &Fields<'_>,
+) -> CheckCode {
+    if check::is_type_conflict(fields) {
+        edge.metrics.type_conflict();
+        return CheckCode::NotAccepted;
+    }
+    let gateway = &notification.gateway().gateway;
+    let client = edge.directory.client(gateway, fields);
+    let top_up = edge.directory.top_up(gateway, fields);
+    let known = Known {
+        policy: &gateway.policy,
+        client: client.as_ref(),
+        top_up: top_up.as_ref().map(|(_, top_up)| top_up),
+        now: edge.clock.wall(),
+    };
+    check::answer(fields, known)
+}
+
+async fn append<L: Log>(
+    edge: &Edge<L>,
+    notification: &VerifiedNotification,
+    kind: NotificationType,
+    fields: &Fields<'_>,
+) -> Result<Accepted, Refusal> {
+    let gateway = &notification.gateway().gateway;
+    let top_up = edge.directory.top_up(gateway, fields);
+    let event = from_notification(Source {
+        gateway,
+        kind,
+        format: notification.format(),
+        body: notification.body(),
+        fields,
+        top_up_club: top_up.as_ref().and_then(|(_, top_up)| top_up.club_id.as_ref()),
+        accepted_at: edge.clock.wall(),
+    });
+    match event {
+        Ok(event) => {
+            edge.appender.append(&event, top_up, &edge.directory).await?;
+            Ok(Accepted::Appended)
+        }
+        Err(reason) => quarantine(edge, notification, kind, reason.to_string()).await,
+    }
+}
+
+async fn quarantine<L: Log>(
+    edge: &Edge<L>,
+    notification: &VerifiedNotification,
+    kind: NotificationType,
+    reason: String,
+) -> Result<Accepted, Refusal> {
+    edge.quarantine.keep(notification, kind, reason, edge.clock.wall()).await?;
+    Ok(Accepted::Quarantined)
+}
+
+fn max_body(settings: &Settings, route: &Route) -> u64 {
+    match route {
+        Route::Typed { .. } => settings.max_body.as_u64(),
+        Route::Shared => settings.max_shared_body.as_u64().min(settings.max_body.as_u64()),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

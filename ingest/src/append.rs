@@ -1,0 +1,68 @@
+//! Appending an event: the point at which a notification becomes ours.
+//!
+//! When [`Appender::append`] returns, the event is durable. If the process dies at one of its waits, no
+//! answer has left, and CloudPayments sends the notification again.
+
+use bytes::Bytes;
+use hookline_event_log::{AppendError, Journal, JournalName, Log, Partition, Table, TableName, partition_of};
+use hookline_schemas::check::{DirectoryKey, TopUp};
+use hookline_schemas::delivery::encode;
+use hookline_schemas::event::{Event, EventType, partition_key};
+
+use crate::answer::Refusal;
+use crate::directory::{Directory, EDGE_EPOCH};
+
+/// Appends to `events`, and marks top-ups as paid beside it.
+pub(crate) struct Appender<L: Log> {
+    events: L::Journal,
+    top_ups: L::Table,
+}
+
+impl<L: Log> Appender<L> {
+    pub(crate) fn new(log: &L) -> Self {
+        Self { events: log.journal(JournalName::Events), top_ups: log.table(TableName::TopUps) }
+    }
+
+    /// Appends the event. A payment received for a top-up marks it as paid: the mark is handed to the log
+    /// right behind the event, so one sync covers both, and a second payment is refused at Check.
+    pub(crate) async fn append(
+        &self,
+        event: &Event,
+        top_up: Option<(DirectoryKey, TopUp)>,
+        directory: &Directory,
+    ) -> Result<(), Refusal> {
+        let key = partition_key(event);
+        let partition = partition_of(key.as_bytes(), self.events.partitions());
+        let appending =
+            self.events.append(partition, key.into(), event.encode().into()).await.map_err(refusal)?;
+        let paid =
+            top_up.filter(|(_, top_up)| event.event_type == EventType::PaymentReceived && !top_up.paid);
+        let marking = match paid {
+            Some((key, top_up)) => {
+                let value = encode(&TopUp { paid: true, ..top_up });
+                let put = self.top_ups.put(
+                    Partition(0),
+                    Bytes::copy_from_slice(&key.0),
+                    Some(value.into()),
+                    EDGE_EPOCH,
+                );
+                Some((key, put.await.map_err(refusal)?))
+            }
+            None => None,
+        };
+        appending.await.map_err(refusal)?;
+        if let Some((key, marking)) = marking {
+            marking.await.map_err(refusal)?;
+            directory.mark_paid(key);
+        }
+        Ok(())
+    }
+}
+
+/// Whatever the log says, the notification is sent again.
+pub(crate) fn refusal(error: AppendError) -> Refusal {
+    match error {
+        AppendError::TooLarge(_) => Refusal::TooLarge,
+        AppendError::NoSpace | AppendError::Closed | AppendError::Unknown => Refusal::LogNotWritable,
+    }
+}

@@ -1,0 +1,28 @@
+//! The edge: takes CloudPayments' notifications over HTTP and answers them.
+//!
+//! `admit → read → verify →` Check: answer from memory · anything else: append, and answer `{"code":0}` once
+//! it is durable ([`accept`] shows the path as plain calls). The edge owns no state that a restart would
+//! miss: everything it knows it loads from the log's tables, and everything it accepts is in the log before
+//! the answer leaves. It does not deliver anything.
+
+mod accept;
+mod admission;
+mod answer;
+mod append;
+mod body;
+mod check;
+mod directory;
+mod gateways;
+mod metrics;
+mod quarantine;
+mod route;
+mod server;
+mod settings;
+mod source;
+mod verify;
+
+pub use directory::{DirectoryFileError, load_directory_file};
+pub use gateways::{GatewayConflict, Gateways};
+pub use metrics::describe;
+pub use server::{BindError, Ingest};
+pub use settings::Settings;
