@@ -1,0 +1,174 @@
+//! Appends to `parked` and `dead_letters`: what has been handed to the log and not been acknowledged. A
+//! delivery is settled by the acknowledgement, never by the handing over; a refused append is tried again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hookline_event_log::{AppendError, Offset};
+use hookline_schemas::delivery::{DeadLetter, DeadReason, FailureReason, ParkedDelivery};
+
+use super::lane::LaneDelivery;
+use super::outcomes::{Attempt, Target};
+use super::window::Settled;
+use super::{Action, AppendKey, AttemptKey, Core, DeliveryKey, EndpointKey, Timer};
+
+/// How long to wait before a refused append is tried again.
+const APPEND_AGAIN: Duration = Duration::from_millis(500);
+
+/// An append that has not been acknowledged.
+#[derive(Debug)]
+pub(super) struct Append {
+    endpoint: EndpointKey,
+    record: AppendRecord,
+    origin: Origin,
+    /// The attempt that runs on beside the parked copy.
+    detached: Option<AttemptKey>,
+}
+
+#[derive(Debug)]
+enum AppendRecord {
+    Parked(Arc<ParkedDelivery>),
+    Dead(Arc<DeadLetter>),
+}
+
+/// What the acknowledgement settles.
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    Window(DeliveryKey),
+    Lane(Offset),
+}
+
+impl Core {
+    pub(super) fn park_delivery(
+        &mut self,
+        delivery: DeliveryKey,
+        endpoint: EndpointKey,
+        parked: ParkedDelivery,
+        detached: Option<AttemptKey>,
+        actions: &mut Vec<Action>,
+    ) {
+        let record = AppendRecord::Parked(Arc::new(parked));
+        self.begin_append(Append { endpoint, record, origin: Origin::Window(delivery), detached }, actions);
+    }
+
+    /// An exception without a place goes to the end of its lane.
+    pub(super) fn park_again(
+        &mut self,
+        endpoint: EndpointKey,
+        offset: Offset,
+        delivery: &LaneDelivery,
+        failure: FailureReason,
+        actions: &mut Vec<Action>,
+    ) {
+        let mut parked = ParkedDelivery::clone(&delivery.parked);
+        parked.tries = delivery.tries;
+        parked.last_failure = Some(failure);
+        let record = AppendRecord::Parked(Arc::new(parked));
+        self.endpoint_mut(endpoint).parking += 1;
+        self.begin_append(Append { endpoint, record, origin: Origin::Lane(offset), detached: None }, actions);
+    }
+
+    pub(super) fn bury_from_window(
+        &mut self,
+        key: DeliveryKey,
+        reason: DeadReason,
+        actions: &mut Vec<Action>,
+    ) {
+        let dead_at = self.now;
+        let Some(delivery) = self.deliveries.get_mut(&key) else { return };
+        delivery.state = super::planning::State::Appending;
+        let (endpoint, tries, last_failure) = (delivery.endpoint, delivery.tries, delivery.last_failure);
+        let event = delivery.event.event.clone();
+        let webhook = self.endpoint(endpoint).id.clone();
+        let letter = DeadLetter { webhook, event, reason, tries, last_failure, dead_at };
+        let record = AppendRecord::Dead(Arc::new(letter));
+        self.begin_append(Append { endpoint, record, origin: Origin::Window(key), detached: None }, actions);
+    }
+
+    pub(super) fn bury_from_lane(
+        &mut self,
+        endpoint: EndpointKey,
+        offset: Offset,
+        delivery: &LaneDelivery,
+        failure: Option<FailureReason>,
+        reason: DeadReason,
+        actions: &mut Vec<Action>,
+    ) {
+        let letter = DeadLetter {
+            webhook: self.endpoint(endpoint).id.clone(),
+            event: delivery.parked.event.clone(),
+            reason,
+            tries: delivery.tries,
+            last_failure: failure.or(delivery.parked.last_failure),
+            dead_at: self.now,
+        };
+        let record = AppendRecord::Dead(Arc::new(letter));
+        self.begin_append(Append { endpoint, record, origin: Origin::Lane(offset), detached: None }, actions);
+    }
+
+    fn begin_append(&mut self, append: Append, actions: &mut Vec<Action>) {
+        let key = AppendKey(self.new_key());
+        self.appends.insert(key, append);
+        self.append(key, actions);
+    }
+
+    /// Hands the append to the log, for the first time or again.
+    pub(super) fn append(&mut self, key: AppendKey, actions: &mut Vec<Action>) {
+        let Some(append) = self.appends.get(&key) else { return };
+        let partition = self.endpoint(append.endpoint).partition;
+        actions.push(match &append.record {
+            AppendRecord::Parked(parked) => {
+                Action::Park { append: key, partition, parked: Arc::clone(parked) }
+            }
+            AppendRecord::Dead(letter) => Action::Bury { append: key, partition, letter: Arc::clone(letter) },
+        });
+    }
+
+    /// An append was acknowledged, or is to be tried again: it may be in the log twice then, which costs a
+    /// duplicate.
+    pub(super) fn finish_append(
+        &mut self,
+        key: AppendKey,
+        result: Result<Offset, AppendError>,
+        actions: &mut Vec<Action>,
+    ) {
+        let Ok(offset) = result else {
+            return self.start_timer(APPEND_AGAIN, Timer::AppendAgain(key));
+        };
+        let Some(append) = self.appends.remove(&key) else { return };
+        let endpoint = append.endpoint;
+        let is_parked = matches!(append.record, AppendRecord::Parked(_));
+        if is_parked {
+            let state = self.endpoint_mut(endpoint);
+            state.parking -= 1;
+            state.last_parked = state.last_parked.max(Some(offset));
+        }
+        match (append.origin, is_parked) {
+            (Origin::Window(delivery), true) => self.settle(delivery, Settled::Parked),
+            (Origin::Window(delivery), false) => self.settle(delivery, Settled::Dead),
+            (Origin::Lane(old), true) => {
+                self.counts.reparked += 1;
+                self.endpoint_mut(endpoint).lane.settle(old);
+            }
+            (Origin::Lane(old), false) => {
+                self.counts.lane_dead += 1;
+                self.endpoint_mut(endpoint).lane.settle(old);
+            }
+        }
+        if let Some(attempt) = append.detached {
+            self.attach(attempt, endpoint, offset);
+        }
+        self.pump(endpoint, actions);
+    }
+
+    /// Tells an attempt that runs on where its parked copy stands; one that has succeeded strikes it.
+    fn attach(&mut self, attempt: AttemptKey, endpoint: EndpointKey, offset: Offset) {
+        if self.late_successes.remove(&attempt) {
+            self.strike(endpoint, offset);
+        } else if let Some(Attempt { target: Target::Detached { parked }, .. }) =
+            self.attempts.get_mut(&attempt)
+        {
+            *parked = Some(offset);
+        }
+    }
+}

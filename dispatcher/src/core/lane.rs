@@ -1,0 +1,364 @@
+//! A lane: the ordered backlog of one endpoint. Pure bookkeeping; who may send when is decided elsewhere.
+//!
+//! Everything of the lane below the cursor is settled, except the exceptions. Records between the cursor and
+//! the tail stand in `parked`; a bounded head of them is in memory (`ready`), the rest is loaded when it is
+//! needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use hookline_event_log::Offset;
+use hookline_schemas::delivery::{BreakerRecord, ExceptionRecord, LaneRecord, ParkedDelivery};
+use hookline_schemas::ids::WebhookId;
+use hookline_schemas::time::Timestamp;
+
+/// Exceptions that a lane holds at most.
+pub(crate) const MAX_EXCEPTIONS: usize = 512;
+
+/// Records in memory while the endpoint takes deliveries, and while it does not.
+pub(crate) const READY_WHILE_SENDING: usize = 128;
+/// See [`READY_WHILE_SENDING`].
+pub(crate) const READY_WHILE_DOWN: usize = 2;
+
+/// A parked delivery in memory.
+#[derive(Debug, Clone)]
+pub(crate) struct LaneDelivery {
+    /// As it stands in the log, with the tries made since.
+    pub(crate) parked: Arc<ParkedDelivery>,
+    /// Attempts made so far.
+    pub(crate) tries: u32,
+}
+
+/// A delivery that failed while its neighbours passed; it has left its place in the order.
+#[derive(Debug, Clone)]
+pub(crate) struct Exception {
+    /// Attempts made so far.
+    pub(crate) tries: u32,
+    /// When it is tried again.
+    pub(crate) due: Timestamp,
+    /// Being loaded from the log.
+    pub(crate) loading: bool,
+}
+
+/// How the lane is written down, as far as that has been acknowledged or is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// Never, or as drained: new records need a lane record before R may pass them.
+    Drained,
+    /// As having a backlog, under way: covers once it is acknowledged.
+    ActiveUnderWay,
+    /// As having a backlog: new records are covered.
+    Active,
+}
+
+/// The lane of one endpoint.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    ready: BTreeMap<Offset, LaneDelivery>,
+    exceptions: BTreeMap<Offset, Exception>,
+    /// In flight, or on their way to the dead letters or to a new place; not settled.
+    busy: BTreeSet<Offset>,
+    /// Settled above the cursor: out of order, or by a late 2xx before they were registered or loaded.
+    struck: BTreeSet<Offset>,
+    next_load: Offset,
+    tail: Offset,
+    /// Loading is under way.
+    pub(crate) loading: bool,
+    /// How it is written down.
+    pub(crate) written: Written,
+    /// A put of the lane's record is under way.
+    pub(crate) writing: bool,
+    /// Something changed since the latest put began.
+    pub(crate) dirty: bool,
+    /// Deliveries settled since the latest put began.
+    pub(crate) settled_since_put: u32,
+    /// The lowest offset that the acknowledged record still needs; `None` where it needs none.
+    pub(crate) needed_from: Option<Offset>,
+}
+
+impl Lane {
+    /// A lane without a backlog; records from `start` on will be registered.
+    pub(crate) fn empty(start: Offset) -> Self {
+        Self {
+            ready: BTreeMap::new(),
+            exceptions: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            struck: BTreeSet::new(),
+            next_load: start,
+            tail: start,
+            loading: false,
+            written: Written::Drained,
+            writing: false,
+            dirty: false,
+            settled_since_put: 0,
+            needed_from: None,
+        }
+    }
+
+    /// A lane as it was written down; `registered` is R of its partition, up to which records may stand.
+    pub(crate) fn resume(record: &LaneRecord, registered: Offset) -> Self {
+        let cursor = Offset(record.cursor);
+        let exception = |exception: &ExceptionRecord| {
+            let state = Exception { tries: exception.tries, due: exception.due, loading: false };
+            (Offset(exception.offset), state)
+        };
+        let exceptions: BTreeMap<_, _> = record.exceptions.iter().map(exception).collect();
+        let tail = registered.max(cursor);
+        let mut lane = Self::empty(tail);
+        lane.next_load = if record.drained { tail } else { cursor };
+        lane.needed_from = needed_from(record);
+        lane.exceptions = exceptions;
+        lane.written = if record.drained { Written::Drained } else { Written::Active };
+        lane
+    }
+
+    /// Everything below is settled, except the exceptions.
+    pub(crate) fn cursor(&self) -> Offset {
+        let unloaded = (self.next_load < self.tail).then_some(self.next_load);
+        let in_place = self.busy.iter().find(|offset| !self.exceptions.contains_key(offset)).copied();
+        let ready = self.ready.keys().next().copied();
+        [unloaded, in_place, ready].into_iter().flatten().min().unwrap_or(self.tail)
+    }
+
+    /// Whether nothing at all is unsettled.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.exceptions.is_empty() && self.is_caught_up()
+    }
+
+    /// Whether nothing waits in order; exceptions may.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.cursor() == self.tail
+    }
+
+    /// Whether the delivery has left its place in the order.
+    pub(crate) fn is_exception(&self, offset: Offset) -> bool {
+        self.exceptions.contains_key(&offset)
+    }
+
+    /// Whether there is a place for another exception.
+    pub(crate) fn takes_exceptions(&self) -> bool {
+        self.exceptions.len() < MAX_EXCEPTIONS
+    }
+
+    /// Up to where records are registered.
+    pub(crate) fn tail(&self) -> Offset {
+        self.tail
+    }
+
+    /// Registers a record behind all others; `limit` bounds what is kept in memory. Returns whether it was
+    /// settled already by a late 2xx.
+    pub(crate) fn register(
+        &mut self,
+        offset: Offset,
+        parked: ParkedDelivery,
+        place: Place,
+        limit: usize,
+    ) -> bool {
+        assert!(offset >= self.tail, "records are registered in order");
+        self.forget_below_cursor();
+        let contiguous = self.next_load >= self.tail;
+        self.tail = offset.next();
+        self.dirty = true;
+        let struck = self.struck.contains(&offset);
+        match place {
+            _ if struck => {}
+            Place::Exception { due } => {
+                self.exceptions.insert(offset, Exception { tries: parked.tries, due, loading: false });
+            }
+            Place::InOrder if contiguous && self.ready.len() < limit => {
+                let tries = parked.tries;
+                self.ready.insert(offset, LaneDelivery { parked: Arc::new(parked), tries });
+            }
+            // Not kept in memory: the loader will find it from where it stopped.
+            Place::InOrder => {
+                if contiguous {
+                    self.next_load = offset;
+                }
+                return false;
+            }
+        }
+        if contiguous {
+            self.next_load = self.tail;
+        }
+        struck
+    }
+
+    /// Whether the loader should fetch more, and the range that it should look at.
+    pub(crate) fn wants_loading(&self, limit: usize) -> Option<(Offset, Offset)> {
+        let wanted = !self.loading && self.next_load < self.tail && self.ready.len() < limit.div_ceil(2);
+        wanted.then_some((self.next_load, self.tail))
+    }
+
+    /// Takes what was loaded in order from an offset on. If the lane was shrunk meanwhile, there would be a
+    /// gap before it: it is dropped, and loaded again in its turn.
+    pub(crate) fn take_loaded(&mut self, from: Offset, records: Vec<(Offset, ParkedDelivery)>, next: Offset) {
+        self.loading = false;
+        if from != self.next_load {
+            return;
+        }
+        for (offset, parked) in records {
+            let known = self.exceptions.contains_key(&offset) || self.busy.contains(&offset);
+            if offset >= self.tail || known || self.struck.contains(&offset) {
+                continue;
+            }
+            let tries = parked.tries;
+            self.ready.insert(offset, LaneDelivery { parked: Arc::new(parked), tries });
+        }
+        self.next_load = self.next_load.max(next.min(self.tail));
+        self.forget_below_cursor();
+    }
+
+    /// Drops from memory what does not fit while the endpoint is down; it will be loaded again.
+    pub(crate) fn shrink(&mut self, limit: usize) {
+        let Some(first_dropped) = self.ready.keys().nth(limit).copied() else { return };
+        self.ready.split_off(&first_dropped);
+        // What was put back may stand above records that are still to be loaded.
+        self.next_load = self.next_load.min(first_dropped);
+    }
+
+    /// Takes the n-th delivery in order (0: the head; the last there is where there are fewer) to be
+    /// attempted.
+    pub(crate) fn take_ready(&mut self, nth: usize) -> Option<(Offset, LaneDelivery)> {
+        let offset = self.ready.keys().nth(nth).or_else(|| self.ready.keys().next_back()).copied()?;
+        let delivery = self.ready.remove(&offset)?;
+        self.busy.insert(offset);
+        Some((offset, delivery))
+    }
+
+    /// The head, without taking it.
+    pub(crate) fn head(&self) -> Option<(Offset, &LaneDelivery)> {
+        self.ready.iter().next().map(|(offset, delivery)| (*offset, delivery))
+    }
+
+    /// The exception that is due first and is not being worked on.
+    pub(crate) fn first_due_exception(&self) -> Option<(Offset, Timestamp)> {
+        let idle = self
+            .exceptions
+            .iter()
+            .filter(|(offset, exception)| !exception.loading && !self.busy.contains(offset));
+        idle.map(|(offset, exception)| (*offset, exception.due)).min_by_key(|(_, due)| *due)
+    }
+
+    /// Marks an exception as being loaded.
+    pub(crate) fn begin_loading_exception(&mut self, offset: Offset) {
+        if let Some(exception) = self.exceptions.get_mut(&offset) {
+            exception.loading = true;
+        }
+    }
+
+    /// An exception was loaded and is now busy; `None` if it has been settled meanwhile.
+    pub(crate) fn take_exception(&mut self, offset: Offset) -> Option<u32> {
+        let exception = self.exceptions.get_mut(&offset)?;
+        exception.loading = false;
+        self.busy.insert(offset);
+        Some(exception.tries)
+    }
+
+    /// An attempt that says nothing about the delivery itself: back to its place.
+    pub(crate) fn put_back(&mut self, offset: Offset, delivery: LaneDelivery) {
+        self.busy.remove(&offset);
+        if !self.exceptions.contains_key(&offset) {
+            self.ready.insert(offset, delivery);
+        }
+    }
+
+    /// The delivery failed while its neighbours passed. `false`: there is no place for another exception, the
+    /// delivery stays busy and has to be appended again.
+    pub(crate) fn except(&mut self, offset: Offset, tries: u32, due: Timestamp) -> bool {
+        if !self.exceptions.contains_key(&offset) && self.exceptions.len() >= MAX_EXCEPTIONS {
+            return false;
+        }
+        self.busy.remove(&offset);
+        self.exceptions.insert(offset, Exception { tries, due, loading: false });
+        self.dirty = true;
+        true
+    }
+
+    /// The delivery is settled.
+    pub(crate) fn settle(&mut self, offset: Offset) {
+        self.busy.remove(&offset);
+        self.exceptions.remove(&offset);
+        // Settled before its turn: should the loader come by here again, it must not find it unsettled.
+        if offset > self.cursor() {
+            self.struck.insert(offset);
+        }
+        self.dirty = true;
+        self.settled_since_put += 1;
+    }
+
+    /// A late 2xx reached the receiver although the delivery had been parked: the copy need not go out.
+    /// Returns whether a registered copy was settled; one that is in flight goes out all the same.
+    pub(crate) fn strike(&mut self, offset: Offset) -> bool {
+        if self.busy.contains(&offset) {
+            return false;
+        }
+        let known = self.ready.remove(&offset).is_some() || self.exceptions.contains_key(&offset);
+        if known {
+            self.settle(offset);
+        } else if offset >= self.next_load {
+            self.struck.insert(offset);
+        }
+        known || (self.next_load..self.tail).contains(&offset)
+    }
+
+    /// Everything is given up because the webhook is no more. Returns how many deliveries that were.
+    pub(crate) fn cancel(&mut self) -> usize {
+        let cancelled = self.ready.len() + self.exceptions.len();
+        self.ready.clear();
+        self.exceptions.clear();
+        self.struck.clear();
+        self.next_load = self.tail;
+        self.dirty = true;
+        cancelled
+    }
+
+    fn forget_below_cursor(&mut self) {
+        if !self.struck.is_empty() {
+            self.struck = self.struck.split_off(&self.cursor());
+        }
+    }
+
+    /// The record to write down now.
+    pub(crate) fn to_record(&self, webhook: &WebhookId, breaker: BreakerRecord) -> LaneRecord {
+        let exception = |(offset, exception): (&Offset, &Exception)| ExceptionRecord {
+            offset: offset.0,
+            tries: exception.tries,
+            due: exception.due,
+        };
+        LaneRecord {
+            webhook: webhook.clone(),
+            cursor: self.cursor().0,
+            drained: self.is_drained(),
+            exceptions: self.exceptions.iter().map(exception).collect(),
+            breaker,
+        }
+    }
+
+    /// A put of this record has been acknowledged.
+    pub(crate) fn acknowledge(&mut self, record: &LaneRecord) {
+        self.writing = false;
+        self.needed_from = needed_from(record);
+        if self.written == Written::ActiveUnderWay {
+            self.written = Written::Active;
+        }
+    }
+}
+
+/// Where a record that is registered takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At the end of the order.
+    InOrder,
+    /// Among the exceptions, because it has failed already or its attempt is still under way.
+    Exception {
+        /// When it is tried.
+        due: Timestamp,
+    },
+}
+
+/// The lowest offset in `parked` that a lane read from this record would need.
+fn needed_from(record: &LaneRecord) -> Option<Offset> {
+    let cursor = (!record.drained).then_some(record.cursor);
+    let exceptions = record.exceptions.iter().map(|exception| exception.offset);
+    cursor.into_iter().chain(exceptions).min().map(Offset)
+}

@@ -1,0 +1,443 @@
+//! The core: decides what is sent when, pure. No await, no clock, no randomness of its own.
+//!
+//! Inputs come in, actions go out ([`Core::step`]); the shell around it performs them and brings back what
+//! happened as inputs. One core owns the windows and lanes of its partitions as plain fields: no locks.
+//!
+//! A delivery is sent straight from the window ([`planning`]); what can't be sent now is parked once and goes
+//! on in its endpoint's lane ([`lanes`]). What an attempt's end means stands in [`outcomes`], what happens to
+//! appends in [`appends`].
+
+mod appends;
+mod breaker;
+mod endpoint;
+mod lane;
+mod lanes;
+mod outcomes;
+mod planning;
+mod repeats;
+mod schedule;
+mod shard;
+mod window;
+
+#[cfg(test)]
+mod simulation;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hookline_event_log::{AppendError, Epoch, Offset, Partition, partition_of};
+use hookline_schemas::delivery::{AttemptOutcome, DeadLetter, LaneRecord, ParkedDelivery};
+use hookline_schemas::event::Event;
+use hookline_schemas::ids::{EventId, WebhookId};
+use hookline_schemas::time::Timestamp;
+use hookline_schemas::webhook::{Webhook, Webhooks};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use appends::Append;
+use breaker::BreakerRules;
+use endpoint::Endpoint;
+use outcomes::Attempt;
+use planning::Delivery;
+use shard::LaneShard;
+pub(crate) use window::Totals;
+use window::Window;
+
+use crate::settings::Settings;
+
+macro_rules! key_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub(crate) struct $name(pub(crate) u64);
+    };
+}
+
+key_type!(
+    /// A delivery of a window.
+    DeliveryKey
+);
+key_type!(
+    /// An attempt in flight.
+    AttemptKey
+);
+key_type!(
+    /// An append under way.
+    AppendKey
+);
+key_type!(
+    /// An endpoint.
+    EndpointKey
+);
+
+/// An event, ready to be sent: rendered once, shared by all its deliveries.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// The event.
+    pub(crate) event: Event,
+    /// The body of its webhook.
+    pub(crate) body: Bytes,
+}
+
+impl Prepared {
+    pub(crate) fn new(event: Event) -> Arc<Self> {
+        let body = hookline_schemas::payload::render(&event).into();
+        Arc::new(Self { event, body })
+    }
+}
+
+/// What a record of `events` holds.
+#[derive(Debug)]
+pub(crate) struct FetchedEvent {
+    pub(crate) offset: Offset,
+    /// `None`: not an event of this version; it is counted and plans nothing.
+    pub(crate) event: Option<Event>,
+    pub(crate) bytes: usize,
+}
+
+/// What comes in.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// The webhooks, loaded to their end, or changed.
+    Webhooks(Arc<Webhooks>),
+    /// A partition of `events` is ours.
+    EventsGranted { partition: Partition, epoch: Epoch, committed: Offset, totals: Totals },
+    /// Events that were settled before, for the repeat memory.
+    Remembered { partition: Partition, events: Vec<(EventId, u64)> },
+    /// A partition of `parked` is ours, with its lanes as they are written down.
+    LanesGranted { partition: Partition, epoch: Epoch, registered: Offset, lanes: Vec<LaneRecord> },
+    /// Events, in order.
+    Fetched { partition: Partition, events: Vec<FetchedEvent> },
+    /// Parked deliveries, in order, of all lanes of the partition.
+    Followed { partition: Partition, records: Vec<(Offset, Option<ParkedDelivery>)> },
+    /// What [`Action::Load`] asked for.
+    Loaded { endpoint: EndpointKey, load: Load, records: Vec<(Offset, ParkedDelivery)>, next: Offset },
+    /// An attempt ended.
+    AttemptFinished { attempt: AttemptKey, outcome: AttemptOutcome },
+    /// An append ended.
+    Appended { append: AppendKey, result: Result<Offset, AppendError> },
+    /// A put of a lane record ended.
+    LanePut { endpoint: EndpointKey, record: LaneRecord, acknowledged: bool },
+    /// A commit ended.
+    WatermarkCommitted { partition: Partition, offset: Offset, succeeded: bool },
+    /// A commit of R ended.
+    RegisteredCommitted { partition: Partition, offset: Offset, succeeded: bool },
+    /// A due time has come.
+    TimerFired,
+    /// Start nothing new; write down and commit what has ended.
+    DrainRequested,
+}
+
+/// What is to be done. None of it is waited for.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// One HTTP request.
+    Attempt { attempt: AttemptKey, webhook: Arc<Webhook>, event: Arc<Prepared>, number: u32 },
+    /// An append to `parked`.
+    Park { append: AppendKey, partition: Partition, parked: Arc<ParkedDelivery> },
+    /// An append to `dead_letters`.
+    Bury { append: AppendKey, partition: Partition, letter: Arc<DeadLetter> },
+    /// A read of `parked` by endpoint.
+    Load { endpoint: EndpointKey, webhook: WebhookId, partition: Partition, load: Load, limit: usize },
+    /// A put into `lanes`.
+    PutLane { endpoint: EndpointKey, partition: Partition, epoch: Epoch, record: LaneRecord },
+    /// A commit of a watermark.
+    CommitWatermark { partition: Partition, epoch: Epoch, offset: Offset, totals: Totals },
+    /// A commit of R; `needed_from`: no lane needs anything below.
+    CommitRegistered { partition: Partition, epoch: Epoch, offset: Offset, needed_from: Offset },
+}
+
+/// A range of `parked` to be read for one endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// More of the backlog, in order.
+    Backlog { from: Offset, until: Offset },
+    /// One exception.
+    Exception { offset: Offset },
+}
+
+/// What the core counts, beside the totals of its windows. Since the start of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    /// Events fetched.
+    pub(crate) fetched: u64,
+    /// Records of `events` that are not of this version.
+    pub(crate) unreadable: u64,
+    /// Events under a known id with another body; delivered.
+    pub(crate) conflicting: u64,
+    /// Parked deliveries registered in their lanes.
+    pub(crate) registered: u64,
+    /// Lane deliveries settled by a 2xx.
+    pub(crate) lane_delivered: u64,
+    /// Lane deliveries settled in `dead_letters`.
+    pub(crate) lane_dead: u64,
+    /// Lane deliveries settled because the webhook is no more.
+    pub(crate) lane_cancelled: u64,
+    /// Deliveries whose record retention took before they were settled: lost.
+    pub(crate) expired: u64,
+    /// Exceptions that were appended again for want of a place.
+    pub(crate) reparked: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    QuickRetry(DeliveryKey),
+    AppendAgain(AppendKey),
+    Endpoint(EndpointKey),
+    Commit,
+    WriteLanes,
+}
+
+/// Everything that one dispatcher knows. See the module.
+#[derive(Debug)]
+pub(crate) struct Core {
+    settings: Settings,
+    lane_partitions: u16,
+    random: SmallRng,
+    webhooks: Option<Arc<Webhooks>>,
+    windows: BTreeMap<Partition, Window>,
+    shards: BTreeMap<Partition, LaneShard>,
+    endpoints: Vec<Endpoint>,
+    endpoint_keys: HashMap<WebhookId, EndpointKey>,
+    endpoint_timers: HashMap<EndpointKey, Timestamp>,
+    deliveries: HashMap<DeliveryKey, Delivery>,
+    attempts: HashMap<AttemptKey, Attempt>,
+    appends: HashMap<AppendKey, Append>,
+    /// Detached attempts that succeeded before their parked copies were acknowledged.
+    late_successes: HashSet<AttemptKey>,
+    /// Deliveries in the order of their budgets' ends; settled ones are skipped.
+    budgets: VecDeque<(Timestamp, DeliveryKey)>,
+    timers: BTreeSet<(Timestamp, Timer)>,
+    next_key: u64,
+    draining: bool,
+    counts: Counts,
+    now: Timestamp,
+}
+
+impl Core {
+    /// A core that owns nothing yet.
+    pub(crate) fn new(settings: Settings, lane_partitions: u16, seed: u64, now: Timestamp) -> Self {
+        let timers = BTreeSet::from([(now, Timer::Commit), (now, Timer::WriteLanes)]);
+        Self {
+            settings,
+            lane_partitions,
+            random: SmallRng::seed_from_u64(seed),
+            webhooks: None,
+            windows: BTreeMap::new(),
+            shards: BTreeMap::new(),
+            endpoints: Vec::new(),
+            endpoint_keys: HashMap::new(),
+            endpoint_timers: HashMap::new(),
+            deliveries: HashMap::new(),
+            attempts: HashMap::new(),
+            appends: HashMap::new(),
+            late_successes: HashSet::new(),
+            budgets: VecDeque::new(),
+            timers,
+            next_key: 0,
+            draining: false,
+            counts: Counts::default(),
+            now,
+        }
+    }
+
+    /// Takes an input at this time and says what is to be done.
+    pub(crate) fn step(&mut self, input: Input, now: Timestamp, actions: &mut Vec<Action>) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Webhooks(webhooks) => self.take_webhooks(webhooks, actions),
+            Input::EventsGranted { partition, epoch, committed, totals } => {
+                let window = Window::new(epoch, committed, totals, self.settings.repeat_memory);
+                self.windows.insert(partition, window);
+            }
+            Input::Remembered { partition, events } => self.remember(partition, &events),
+            Input::LanesGranted { partition, epoch, registered, lanes } => {
+                self.resume_lanes(partition, epoch, registered, &lanes, actions);
+            }
+            Input::Fetched { partition, events } => self.plan(partition, events, actions),
+            Input::Followed { partition, records } => self.follow(partition, records, actions),
+            Input::Loaded { endpoint, load, records, next } => {
+                self.take_loaded(endpoint, load, records, next, actions);
+            }
+            Input::AttemptFinished { attempt, outcome } => self.finish_attempt(attempt, &outcome, actions),
+            Input::Appended { append, result } => self.finish_append(append, result, actions),
+            Input::LanePut { endpoint, record, acknowledged } => {
+                self.finish_lane_put(endpoint, &record, acknowledged, actions);
+            }
+            Input::WatermarkCommitted { partition, offset, succeeded } => {
+                if let Some(window) = self.windows.get_mut(&partition) {
+                    window.end_commit(offset, succeeded);
+                }
+            }
+            Input::RegisteredCommitted { partition, offset, succeeded } => {
+                if let Some(shard) = self.shards.get_mut(&partition) {
+                    shard.end_commit(offset, succeeded);
+                }
+            }
+            Input::TimerFired => {}
+            Input::DrainRequested => self.draining = true,
+        }
+        self.fire_due_timers(actions);
+        if self.draining {
+            self.write_lanes(actions);
+            self.commit(actions);
+        }
+    }
+
+    /// When something is due that no input will bring.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        let timer = self.timers.first().map(|(due, _)| *due);
+        let budget = self.budgets.front().map(|(due, _)| *due);
+        [timer, budget].into_iter().flatten().min()
+    }
+
+    /// Whether events of this partition may be fetched.
+    pub(crate) fn has_room(&self, partition: Partition) -> bool {
+        let max_bytes = usize::try_from(self.settings.window_bytes.as_u64()).unwrap_or(usize::MAX);
+        let window = self.windows.get(&partition);
+        let has_room = |window: &Window| window.has_room(self.settings.window_events, max_bytes);
+        self.webhooks.is_some() && !self.draining && window.is_some_and(has_room)
+    }
+
+    /// Whether parked deliveries may be followed.
+    pub(crate) fn follows_lanes(&self) -> bool {
+        self.webhooks.is_some() && !self.draining
+    }
+
+    /// Whether, after [`Input::DrainRequested`], nothing is in flight and all is written down and committed.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.draining
+            && self.attempts.is_empty()
+            && self.appends.is_empty()
+            && self.endpoints.iter().all(|endpoint| !endpoint.lane.writing && !endpoint.lane.dirty)
+            && self.windows.values().all(Window::is_committed)
+            && self.shards.values().all(LaneShard::is_committed)
+    }
+
+    /// What has been counted.
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The totals of all windows together, and how many lanes are down or have a backlog.
+    pub(crate) fn totals(&self) -> impl Iterator<Item = Totals> {
+        self.windows.values().map(Window::totals)
+    }
+
+    /// Endpoints that are down, lanes that are not drained, and attempts in flight.
+    pub(crate) fn gauges(&self) -> (usize, usize, usize) {
+        let down = self.endpoints.iter().filter(|endpoint| endpoint.breaker.is_open()).count();
+        let backlogged = self.endpoints.iter().filter(|endpoint| !endpoint.lane.is_drained()).count();
+        (down, backlogged, self.attempts.len())
+    }
+
+    fn fire_due_timers(&mut self, actions: &mut Vec<Action>) {
+        while let Some((due, timer)) = self.timers.first().copied()
+            && due <= self.now
+        {
+            self.timers.pop_first();
+            match timer {
+                Timer::QuickRetry(delivery) => self.retry_quickly(delivery, actions),
+                Timer::AppendAgain(append) => self.append(append, actions),
+                Timer::Endpoint(endpoint) => {
+                    self.endpoint_timers.remove(&endpoint);
+                    self.pump(endpoint, actions);
+                }
+                Timer::Commit => {
+                    self.commit(actions);
+                    self.start_timer(self.settings.commit_interval, Timer::Commit);
+                }
+                Timer::WriteLanes => {
+                    self.write_lanes(actions);
+                    self.start_timer(self.settings.lane_interval, Timer::WriteLanes);
+                }
+            }
+        }
+        self.end_budgets(actions);
+    }
+
+    fn commit(&mut self, actions: &mut Vec<Action>) {
+        for (partition, window) in &mut self.windows {
+            if let Some(offset) = window.begin_commit() {
+                let (partition, epoch, totals) = (*partition, window.epoch, window.totals());
+                assert!(totals.add_up(), "every planned delivery below the watermark is accounted for");
+                actions.push(Action::CommitWatermark { partition, epoch, offset, totals });
+            }
+        }
+        let mut needed: BTreeMap<Partition, Offset> = BTreeMap::new();
+        for endpoint in &self.endpoints {
+            if let Some(from) = endpoint.lane.needed_from {
+                needed
+                    .entry(endpoint.partition)
+                    .and_modify(|least| *least = (*least).min(from))
+                    .or_insert(from);
+            }
+        }
+        for (partition, shard) in &mut self.shards {
+            if let Some(offset) = shard.begin_commit() {
+                let committed = shard.committed();
+                let needed_from = needed.get(partition).map_or(committed, |from| (*from).min(committed));
+                let (partition, epoch) = (*partition, shard.epoch);
+                actions.push(Action::CommitRegistered { partition, epoch, offset, needed_from });
+            }
+        }
+    }
+
+    fn take_webhooks(&mut self, webhooks: Arc<Webhooks>, actions: &mut Vec<Action>) {
+        for index in 0..self.endpoints.len() {
+            let key = EndpointKey(index as u64);
+            let endpoint = self.endpoint_mut(key);
+            endpoint.webhook = webhooks.find(&endpoint.id).cloned();
+            if endpoint.webhook.is_none() {
+                self.cancel(key);
+            }
+            self.pump(key, actions);
+        }
+        self.webhooks = Some(webhooks);
+    }
+
+    fn start_timer(&mut self, after: Duration, timer: Timer) {
+        self.timers.insert((self.now.after(after), timer));
+    }
+
+    fn new_key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    /// The endpoint behind a webhook, known or new.
+    fn endpoint_of(&mut self, webhook: &Arc<Webhook>) -> EndpointKey {
+        if let Some(key) = self.endpoint_keys.get(&webhook.id) {
+            return *key;
+        }
+        let key = EndpointKey(self.endpoints.len() as u64);
+        let partition = partition_of(webhook.id.as_str().as_bytes(), self.lane_partitions);
+        self.endpoints.push(Endpoint::new(Arc::clone(webhook), partition));
+        self.endpoint_keys.insert(webhook.id.clone(), key);
+        key
+    }
+
+    #[expect(clippy::expect_used, reason = "endpoints are never removed")]
+    fn endpoint(&self, key: EndpointKey) -> &Endpoint {
+        let index = usize::try_from(key.0).unwrap_or(usize::MAX);
+        self.endpoints.get(index).expect("an endpoint's key is its index, and endpoints are never removed")
+    }
+
+    #[expect(clippy::expect_used, reason = "endpoints are never removed")]
+    fn endpoint_mut(&mut self, key: EndpointKey) -> &mut Endpoint {
+        let index = usize::try_from(key.0).unwrap_or(usize::MAX);
+        self.endpoints
+            .get_mut(index)
+            .expect("an endpoint's key is its index, and endpoints are never removed")
+    }
+
+    fn breaker_rules(settings: &Settings) -> BreakerRules<'_> {
+        BreakerRules {
+            failures_to_open: settings.breaker_failures,
+            probe_schedule: &settings.probe_schedule,
+            concurrency: settings.endpoint_concurrency,
+        }
+    }
+}

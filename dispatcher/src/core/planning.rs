@@ -1,0 +1,267 @@
+//! Planning: from a fetched event to its deliveries, each sent, queued or parked; and the budget that none of
+//! them may exceed in the window.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hookline_event_log::{Offset, Partition};
+use hookline_schemas::delivery::{FailureReason, ParkedDelivery};
+use hookline_schemas::event::Event;
+use hookline_schemas::ids::EventId;
+use hookline_schemas::time::Timestamp;
+
+use super::outcomes::{Attempt, Target};
+use super::repeats::Seen;
+use super::window::Settled;
+use super::{Action, AttemptKey, Core, DeliveryKey, EndpointKey, FetchedEvent, Prepared, Timer, schedule};
+
+/// The one quick retry comes within this time, with full jitter.
+const QUICK_RETRY: Duration = Duration::from_millis(300);
+
+/// A delivery of the window, until it is settled.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    /// Where its event stands.
+    pub(super) partition: Partition,
+    /// Where its event stands.
+    pub(super) offset: Offset,
+    /// For whom.
+    pub(super) endpoint: EndpointKey,
+    /// What.
+    pub(super) event: Arc<Prepared>,
+    /// Attempts made so far, the one in flight included.
+    pub(super) tries: u32,
+    /// How the latest attempt failed.
+    pub(super) last_failure: Option<FailureReason>,
+    /// When its event was fetched.
+    pub(super) fetched_at: Timestamp,
+    /// What happens to it now.
+    pub(super) state: State,
+}
+
+/// What happens to a delivery of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Waits for a permit of its endpoint.
+    Queued,
+    /// Waits for its quick retry.
+    Retrying,
+    /// In flight.
+    Attempting(AttemptKey),
+    /// On its way into `parked` or `dead_letters`; the append settles it.
+    Appending,
+}
+
+impl Core {
+    /// Remembers events that were settled in an earlier life.
+    pub(super) fn remember(&mut self, partition: Partition, events: &[(EventId, u64)]) {
+        let Some(window) = self.windows.get_mut(&partition) else { return };
+        for (id, fingerprint) in events {
+            window.repeats.meet(id, *fingerprint);
+        }
+    }
+
+    /// Plans the deliveries of fetched events.
+    pub(super) fn plan(
+        &mut self,
+        partition: Partition,
+        events: Vec<FetchedEvent>,
+        actions: &mut Vec<Action>,
+    ) {
+        for FetchedEvent { offset, event, bytes } in events {
+            self.counts.fetched += 1;
+            match event {
+                Some(event) => self.plan_event(partition, offset, event, bytes, actions),
+                None => {
+                    self.counts.unreadable += 1;
+                    if let Some(window) = self.windows.get_mut(&partition) {
+                        window.open(offset, 0, 0);
+                    }
+                }
+            }
+        }
+    }
+
+    fn plan_event(
+        &mut self,
+        partition: Partition,
+        offset: Offset,
+        event: Event,
+        bytes: usize,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(webhooks) = self.webhooks.clone() else { return };
+        let Some(window) = self.windows.get_mut(&partition) else { return };
+        match window.repeats.meet(&event.id, event.fingerprint) {
+            Seen::Repeated => return window.repeat(offset),
+            Seen::Conflicting => self.counts.conflicting += 1,
+            Seen::New => {}
+        }
+        let matching: Vec<_> = webhooks.matching(&event).cloned().collect();
+        window.open(offset, matching.len(), bytes);
+        if matching.is_empty() {
+            return;
+        }
+        let event = Prepared::new(event);
+        for webhook in matching {
+            let endpoint = self.endpoint_of(&webhook);
+            let key = DeliveryKey(self.new_key());
+            let delivery = Delivery {
+                partition,
+                offset,
+                endpoint,
+                event: Arc::clone(&event),
+                tries: 0,
+                last_failure: None,
+                fetched_at: self.now,
+                state: State::Queued,
+            };
+            self.deliveries.insert(key, delivery);
+            self.budgets.push_back((self.now.after(self.settings.budget), key));
+            self.place(key, endpoint, actions);
+        }
+    }
+
+    /// Sends a new delivery, queues it, or parks it.
+    fn place(&mut self, key: DeliveryKey, endpoint: EndpointKey, actions: &mut Vec<Action>) {
+        let queue_length = self.settings.endpoint_queue;
+        let concurrency = self.settings.endpoint_concurrency;
+        let state = self.endpoint_mut(endpoint);
+        if !state.takes_directly() {
+            self.park(key, Timestamp(0), actions);
+        } else if state.in_flight < concurrency && state.queue.is_empty() {
+            self.send(key, actions);
+        } else if state.queue.len() < queue_length {
+            state.queue.push_back(key);
+        } else {
+            self.park(key, Timestamp(0), actions);
+        }
+    }
+
+    /// Sends deliveries that wait for a permit, or parks them where the endpoint takes none any more.
+    pub(super) fn pump_queue(&mut self, endpoint: EndpointKey, actions: &mut Vec<Action>) {
+        loop {
+            let concurrency = self.settings.endpoint_concurrency;
+            let state = self.endpoint_mut(endpoint);
+            let parks = !state.takes_directly();
+            if !parks && state.in_flight >= concurrency {
+                return;
+            }
+            let Some(key) = state.queue.pop_front() else { return };
+            // Its budget may have ended while it waited.
+            if self.deliveries.get(&key).is_none_or(|delivery| delivery.state != State::Queued) {
+                continue;
+            }
+            if parks {
+                self.park(key, Timestamp(0), actions);
+            } else {
+                self.send(key, actions);
+            }
+        }
+    }
+
+    fn send(&mut self, key: DeliveryKey, actions: &mut Vec<Action>) {
+        let attempt = AttemptKey(self.new_key());
+        let deadline = self.now.after(self.settings.attempt_timeout);
+        let Some(delivery) = self.deliveries.get_mut(&key) else { return };
+        delivery.tries += 1;
+        delivery.state = State::Attempting(attempt);
+        let (endpoint, event, number) = (delivery.endpoint, Arc::clone(&delivery.event), delivery.tries);
+        let Some(webhook) = self.endpoint(endpoint).webhook.clone() else {
+            return self.settle(key, Settled::Cancelled);
+        };
+        self.endpoint_mut(endpoint).in_flight += 1;
+        let target = Target::Window(key);
+        self.attempts.insert(attempt, Attempt { endpoint, deadline, is_probe: false, target });
+        actions.push(Action::Attempt { attempt, webhook, event, number });
+    }
+
+    /// An attempt of a window's delivery failed: once more quickly while the endpoint is healthy and the
+    /// event young, else into its lane.
+    pub(super) fn retry_or_park(&mut self, key: DeliveryKey, actions: &mut Vec<Action>) {
+        let Some(delivery) = self.deliveries.get_mut(&key) else { return };
+        let is_young = self.now.since(delivery.fetched_at) < self.settings.budget / 2;
+        let endpoint = delivery.endpoint;
+        if delivery.tries == 1 && is_young && !self.draining && self.endpoint(endpoint).breaker.is_closed() {
+            let wait = schedule::jittered(QUICK_RETRY, &mut self.random);
+            if let Some(delivery) = self.deliveries.get_mut(&key) {
+                delivery.state = State::Retrying;
+            }
+            self.start_timer(wait, Timer::QuickRetry(key));
+        } else {
+            self.park(key, Timestamp(0), actions);
+        }
+    }
+
+    /// The quick retry is due.
+    pub(super) fn retry_quickly(&mut self, key: DeliveryKey, actions: &mut Vec<Action>) {
+        let Some(delivery) = self.deliveries.get(&key) else { return };
+        if delivery.state != State::Retrying {
+            return;
+        }
+        let endpoint = self.endpoint(delivery.endpoint);
+        if self.draining {
+            // Not settled: after the restart it is fetched again.
+        } else if endpoint.breaker.is_closed() && endpoint.in_flight < self.settings.endpoint_concurrency {
+            self.send(key, actions);
+        } else {
+            self.park(key, Timestamp(0), actions);
+        }
+    }
+
+    /// Parks what is not settled when its budget ends, so that no endpoint holds the watermark for longer. An
+    /// attempt in flight runs on; its late 2xx strikes the parked copy.
+    pub(super) fn end_budgets(&mut self, actions: &mut Vec<Action>) {
+        while let Some((due, key)) = self.budgets.front().copied() {
+            let Some(delivery) = self.deliveries.get(&key) else {
+                self.budgets.pop_front();
+                continue;
+            };
+            if due > self.now {
+                return;
+            }
+            self.budgets.pop_front();
+            match delivery.state {
+                State::Appending => {}
+                State::Queued | State::Retrying if self.draining => {}
+                State::Queued | State::Retrying => self.park(key, Timestamp(0), actions),
+                State::Attempting(attempt) => {
+                    let Some(attempt) = self.attempts.get_mut(&attempt) else { continue };
+                    attempt.target = Target::Detached { parked: None };
+                    let not_before = attempt.deadline;
+                    self.park(key, not_before, actions);
+                }
+            }
+        }
+    }
+
+    /// Appends the delivery to its lane; the acknowledged append settles it.
+    fn park(&mut self, key: DeliveryKey, not_before: Timestamp, actions: &mut Vec<Action>) {
+        let Some(delivery) = self.deliveries.get_mut(&key) else { return };
+        let detached = match delivery.state {
+            State::Attempting(attempt) => Some(attempt),
+            State::Queued | State::Retrying | State::Appending => None,
+        };
+        delivery.state = State::Appending;
+        let endpoint = delivery.endpoint;
+        let (event, tries, last_failure) =
+            (Arc::clone(&delivery.event), delivery.tries, delivery.last_failure);
+        let Some(webhook) = self.endpoint(endpoint).webhook.clone() else {
+            return self.settle(key, Settled::Cancelled);
+        };
+        let deadline = event.event.accepted_at.after(webhook.deadline.unwrap_or(self.settings.deadline));
+        let webhook = webhook.id.clone();
+        let event = event.event.clone();
+        let parked = ParkedDelivery { webhook, event, tries, last_failure, not_before, deadline };
+        self.endpoint_mut(endpoint).parking += 1;
+        self.park_delivery(key, endpoint, parked, detached, actions);
+    }
+
+    /// The delivery is settled.
+    pub(super) fn settle(&mut self, key: DeliveryKey, how: Settled) {
+        let Some(delivery) = self.deliveries.remove(&key) else { return };
+        if let Some(window) = self.windows.get_mut(&delivery.partition) {
+            window.settle(delivery.offset, how);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The window of one partition of `events`: what has been fetched and is not settled, and the watermark.
+
+use std::collections::VecDeque;
+
+use hookline_event_log::{Epoch, Offset};
+use serde::{Deserialize, Serialize};
+
+use super::repeats::RepeatMemory;
+
+/// How deliveries of the window are settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// A 2xx.
+    Delivered,
+    /// In `parked`.
+    Parked,
+    /// In `dead_letters`.
+    Dead,
+    /// Its webhook is no more.
+    Cancelled,
+}
+
+/// What became of everything below the watermark; committed with it. At any time
+/// `planned = delivered + parked + dead + cancelled`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Totals {
+    /// Deliveries planned.
+    pub(crate) planned: u64,
+    /// Settled by a 2xx.
+    pub(crate) delivered: u64,
+    /// Settled in `parked`.
+    pub(crate) parked: u64,
+    /// Settled in `dead_letters`.
+    pub(crate) dead: u64,
+    /// Settled because the webhook is no more.
+    pub(crate) cancelled: u64,
+    /// Events that were there already; they plan nothing.
+    pub(crate) repeated: u64,
+}
+
+/// A fetched event with deliveries that are not settled.
+#[derive(Debug)]
+struct Slot {
+    offset: Offset,
+    outstanding: usize,
+    bytes: usize,
+    totals: Totals,
+}
+
+/// What the partition's owner knows.
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// Under which the watermark is committed.
+    pub(crate) epoch: Epoch,
+    /// Which events were there already.
+    pub(crate) repeats: RepeatMemory,
+    slots: VecDeque<Slot>,
+    bytes: usize,
+    fetched_to: Offset,
+    committed: Offset,
+    committing: bool,
+    totals: Totals,
+}
+
+impl Window {
+    /// A window that goes on where the last commit says.
+    pub(crate) fn new(epoch: Epoch, committed: Offset, totals: Totals, repeat_memory: usize) -> Self {
+        Self {
+            epoch,
+            repeats: RepeatMemory::new(repeat_memory),
+            slots: VecDeque::new(),
+            bytes: 0,
+            fetched_to: committed,
+            committed,
+            committing: false,
+            totals,
+        }
+    }
+
+    /// Whether more may be fetched.
+    pub(crate) fn has_room(&self, max_events: usize, max_bytes: usize) -> bool {
+        self.slots.len() < max_events && self.bytes < max_bytes
+    }
+
+    /// Takes an event with this many deliveries.
+    pub(crate) fn open(&mut self, offset: Offset, deliveries: usize, bytes: usize) {
+        let planned = Totals { planned: deliveries as u64, ..Totals::default() };
+        self.push(Slot { offset, outstanding: deliveries, bytes, totals: planned });
+    }
+
+    /// Takes an event that was there already.
+    pub(crate) fn repeat(&mut self, offset: Offset) {
+        let repeated = Totals { repeated: 1, ..Totals::default() };
+        self.push(Slot { offset, outstanding: 0, bytes: 0, totals: repeated });
+    }
+
+    fn push(&mut self, slot: Slot) {
+        assert!(slot.offset >= self.fetched_to, "events are fetched in order");
+        self.fetched_to = slot.offset.next();
+        self.bytes += slot.bytes;
+        self.slots.push_back(slot);
+        self.pass_settled();
+    }
+
+    /// One delivery of the event is settled.
+    pub(crate) fn settle(&mut self, offset: Offset, how: Settled) {
+        let found = self.slots.binary_search_by_key(&offset, |slot| slot.offset);
+        let slot = found.ok().and_then(|index| self.slots.get_mut(index));
+        let Some(slot) = slot else { panic!("{offset:?} is in the window until it is settled") };
+        assert!(slot.outstanding > 0, "no delivery is settled twice");
+        slot.outstanding -= 1;
+        *match how {
+            Settled::Delivered => &mut slot.totals.delivered,
+            Settled::Parked => &mut slot.totals.parked,
+            Settled::Dead => &mut slot.totals.dead,
+            Settled::Cancelled => &mut slot.totals.cancelled,
+        } += 1;
+        self.pass_settled();
+    }
+
+    fn pass_settled(&mut self) {
+        while let Some(front) = self.slots.front()
+            && front.outstanding == 0
+        {
+            self.bytes -= front.bytes;
+            self.totals.add(&front.totals);
+            self.slots.pop_front();
+        }
+    }
+
+    /// The lowest event that is not settled: what may be committed.
+    pub(crate) fn watermark(&self) -> Offset {
+        self.slots.front().map_or(self.fetched_to, |front| front.offset)
+    }
+
+    /// What became of everything below the watermark.
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Whether no commit is under way or due.
+    pub(crate) fn is_committed(&self) -> bool {
+        !self.committing && self.watermark() == self.committed
+    }
+
+    /// The position to commit, if it has moved and no commit is under way.
+    pub(crate) fn begin_commit(&mut self) -> Option<Offset> {
+        if self.is_committed() || self.committing {
+            return None;
+        }
+        self.committing = true;
+        Some(self.watermark())
+    }
+
+    /// A commit has ended.
+    pub(crate) fn end_commit(&mut self, offset: Offset, succeeded: bool) {
+        self.committing = false;
+        if succeeded {
+            self.committed = self.committed.max(offset);
+        }
+    }
+}
+
+impl Totals {
+    /// Adds what another window has settled.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.planned += other.planned;
+        self.delivered += other.delivered;
+        self.parked += other.parked;
+        self.dead += other.dead;
+        self.cancelled += other.cancelled;
+        self.repeated += other.repeated;
+    }
+
+    /// Whether every planned delivery is accounted for.
+    pub(crate) fn add_up(&self) -> bool {
+        self.planned == self.delivered + self.parked + self.dead + self.cancelled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against the naive model: a map of everything outstanding.
+        #[test]
+        fn the_watermark_is_the_lowest_event_that_is_not_settled(
+            events in prop::collection::vec((1_u64..4, 0_usize..4), 1..40),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 0..200),
+        ) {
+            let mut window = Window::new(Epoch(1), Offset(0), Totals::default(), 10);
+            let mut model: BTreeMap<Offset, usize> = BTreeMap::new();
+            let mut offset = Offset(0);
+            for (gap, deliveries) in events {
+                offset = Offset(offset.0 + gap);
+                window.open(offset, deliveries, 100);
+                if deliveries > 0 {
+                    model.insert(offset, deliveries);
+                }
+            }
+            for index in order {
+                if model.is_empty() {
+                    break;
+                }
+                let settled = *model.keys().nth(index.index(model.len())).expect("not empty");
+                window.settle(settled, Settled::Parked);
+                let left = model.get_mut(&settled).expect("outstanding");
+                *left -= 1;
+                if *left == 0 {
+                    model.remove(&settled);
+                }
+                let lowest = model.keys().next().copied().unwrap_or(offset.next());
+                prop_assert_eq!(window.watermark(), lowest);
+                prop_assert!(window.totals().add_up());
+            }
+        }
+    }
+
+    #[test]
+    fn commits_what_moved_and_again_what_failed() {
+        let mut window = Window::new(Epoch(1), Offset(5), Totals::default(), 10);
+        assert_eq!(window.begin_commit(), None);
+        window.open(Offset(5), 1, 10);
+        window.open(Offset(6), 0, 10);
+        assert_eq!(window.begin_commit(), None);
+        window.settle(Offset(5), Settled::Delivered);
+        assert_eq!(window.begin_commit(), Some(Offset(7)));
+        assert_eq!(window.begin_commit(), None, "one at a time");
+        window.end_commit(Offset(7), false);
+        assert_eq!(window.begin_commit(), Some(Offset(7)));
+        window.end_commit(Offset(7), true);
+        assert!(window.is_committed());
+        assert_eq!(window.totals(), Totals { planned: 1, delivered: 1, ..Totals::default() });
+    }
+
+    #[test]
+    fn is_bounded_in_events_and_bytes() {
+        let mut window = Window::new(Epoch(1), Offset(0), Totals::default(), 10);
+        window.open(Offset(1), 1, 600);
+        assert!(window.has_room(2, 1_000) && !window.has_room(1, 1_000) && !window.has_room(2, 600));
+    }
+}

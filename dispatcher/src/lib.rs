@@ -1,0 +1,16 @@
+//! The dispatcher: delivers events to webhooks, each endpoint at its own pace.
+//!
+//! `fetch → plan → attempt → settle → commit`. A pure [`core`](self) decides (no await, no clock); a thin
+//! `shell` performs its actions on one thread and brings back what happened; `attempt` is one HTTP request.
+//! State that must survive a crash is in the log alone: the watermark, R, and the lane records.
+
+mod attempt;
+mod core;
+mod metrics;
+mod settings;
+mod shell;
+
+pub use attempt::TlsError;
+pub use metrics::describe;
+pub use settings::{Settings, durations};
+pub use shell::{Dispatcher, DispatcherError};

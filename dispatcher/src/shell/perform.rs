@@ -1,0 +1,258 @@
+//! Performing actions: each becomes a future that ends with what happened.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use hookline_event_log::{
+    AppendError, Appending, Committed, Epoch, Journal, JournalName, Log, Offset, Ownership, Partition,
+    ReadError, ReadLimit, Table, TableName, partition_of,
+};
+use hookline_schemas::delivery::{AttemptOutcome, AttemptRecord, LaneRecord, ParkedDelivery, decode, encode};
+use hookline_schemas::ids::{EventId, WebhookId};
+use hookline_schemas::time::{Clock, Timestamp};
+
+use super::Happened;
+use super::takeover::{take_over_events, take_over_lanes};
+use crate::attempt::Sender;
+use crate::core::{Action, AttemptKey, Input, Load, Totals};
+use crate::metrics::DispatcherMetrics;
+
+/// Bytes that one load of a backlog takes at most.
+const LOAD_BYTES: usize = 1024 * 1024;
+
+/// How long to wait before a read that failed is tried again.
+const LOAD_AGAIN: Duration = Duration::from_millis(500);
+
+/// What an attempt in flight is remembered by.
+#[derive(Debug)]
+struct Begun {
+    webhook: WebhookId,
+    event: EventId,
+    number: u32,
+    accepted_at: Timestamp,
+    at: Timestamp,
+}
+
+/// Performs the core's actions over the log and the network.
+pub(super) struct Performer<L: Log> {
+    log: L,
+    /// Who owns the lanes.
+    pub(super) lanes: L::Ownership,
+    /// Who owns the events.
+    pub(super) events: L::Ownership,
+    sender: Sender,
+    begun: HashMap<AttemptKey, Begun>,
+    clock: Clock,
+}
+
+impl<L: Log> Performer<L> {
+    pub(super) fn new(log: &L, sender: Sender, clock: Clock) -> Self {
+        Self {
+            log: log.clone(),
+            lanes: log.ownership(JournalName::Parked),
+            events: log.ownership(JournalName::Events),
+            sender,
+            begun: HashMap::new(),
+            clock,
+        }
+    }
+
+    /// Begins what the action asks for.
+    pub(super) fn perform(&mut self, action: Action) -> LocalBoxFuture<'static, Happened> {
+        match action {
+            Action::Attempt { attempt, webhook, event, number } => {
+                let begun = Begun {
+                    webhook: webhook.id.clone(),
+                    event: event.event.id.clone(),
+                    number,
+                    accepted_at: event.event.accepted_at,
+                    at: self.clock.now(),
+                };
+                self.begun.insert(attempt, begun);
+                let sender = self.sender.clone();
+                inputs(async move {
+                    let outcome = sender.attempt(&webhook, &event).await;
+                    Input::AttemptFinished { attempt, outcome }
+                })
+            }
+            Action::Park { append, partition, parked } => {
+                let journal = self.log.journal(JournalName::Parked);
+                let (key, value) = (parked.webhook.as_str().to_owned(), encode(&*parked));
+                inputs(
+                    append_to::<L>(journal, partition, key, value)
+                        .map(move |result| Input::Appended { append, result }),
+                )
+            }
+            Action::Bury { append, partition, letter } => {
+                let journal = self.log.journal(JournalName::DeadLetters);
+                let (key, value) = (letter.webhook.as_str().to_owned(), encode(&*letter));
+                inputs(
+                    append_to::<L>(journal, partition, key, value)
+                        .map(move |result| Input::Appended { append, result }),
+                )
+            }
+            Action::Load { endpoint, webhook, partition, load, limit } => {
+                let journal = self.log.journal(JournalName::Parked);
+                inputs(async move {
+                    let (records, next) =
+                        load_until_it_succeeds::<L>(&journal, &webhook, partition, load, limit).await;
+                    Input::Loaded { endpoint, load, records, next }
+                })
+            }
+            Action::PutLane { endpoint, partition, epoch, record } => {
+                let table = self.log.table(TableName::Lanes);
+                inputs(async move {
+                    let acknowledged = put_lane::<L>(&table, partition, epoch, &record).await.is_ok();
+                    Input::LanePut { endpoint, record, acknowledged }
+                })
+            }
+            Action::CommitWatermark { partition, epoch, offset, totals } => {
+                self.commit_watermark(partition, epoch, offset, &totals)
+            }
+            Action::CommitRegistered { partition, epoch, offset, needed_from } => {
+                let journal = self.log.journal(JournalName::Parked);
+                let commit = self.lanes.commit(partition, epoch, offset, Bytes::new());
+                inputs(async move {
+                    let succeeded = commit.await.is_ok();
+                    if succeeded {
+                        journal.release(partition, needed_from);
+                    }
+                    Input::RegisteredCommitted { partition, offset, succeeded }
+                })
+            }
+        }
+    }
+
+    fn commit_watermark(
+        &self,
+        partition: Partition,
+        epoch: Epoch,
+        offset: Offset,
+        totals: &Totals,
+    ) -> LocalBoxFuture<'static, Happened> {
+        let journal = self.log.journal(JournalName::Events);
+        let commit = self.events.commit(partition, epoch, offset, encode(totals).into());
+        inputs(async move {
+            let succeeded = commit.await.is_ok();
+            if succeeded {
+                journal.release(partition, offset);
+            }
+            Input::WatermarkCommitted { partition, offset, succeeded }
+        })
+    }
+
+    /// Begins to take over a partition.
+    pub(super) fn take_over(
+        &self,
+        journal: JournalName,
+        partition: Partition,
+        epoch: Epoch,
+        committed: Option<Committed>,
+        repeat_memory: usize,
+    ) -> LocalBoxFuture<'static, Happened> {
+        let log = self.log.clone();
+        let failed = |taken: Result<Happened, ReadError>| taken.unwrap_or_else(Happened::Failed);
+        match journal {
+            JournalName::Events => {
+                take_over_events(log, partition, epoch, committed, repeat_memory).map(failed).boxed_local()
+            }
+            _ => take_over_lanes(log, partition, epoch, committed).map(failed).boxed_local(),
+        }
+    }
+
+    /// Records an attempt that has ended: in the metrics, and in the attempts journal without waiting.
+    pub(super) fn observe(&mut self, input: &Input, metrics: &DispatcherMetrics) {
+        let Input::AttemptFinished { attempt, outcome } = input else { return };
+        let Some(begun) = self.begun.remove(attempt) else { return };
+        let took = self.clock.now().since(begun.at);
+        metrics.attempted(outcome, took, self.clock.wall().since(begun.accepted_at));
+        if !self.record_attempt(begun, outcome, took) {
+            metrics.left_unrecorded();
+        }
+    }
+
+    /// `false` if the journal would not take it at once: nothing waits for this record.
+    fn record_attempt(&self, begun: Begun, outcome: &AttemptOutcome, took: Duration) -> bool {
+        let journal = self.log.journal(JournalName::Attempts);
+        let record = AttemptRecord {
+            webhook: begun.webhook,
+            event: begun.event,
+            number: begun.number,
+            started_at: begun.at,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            outcome: outcome.clone(),
+        };
+        let key = Bytes::copy_from_slice(record.webhook.as_str().as_bytes());
+        let partition = partition_of(&key, journal.partitions());
+        let appending = journal.append(partition, key, encode(&record).into()).now_or_never();
+        appending.is_some_and(|accepted: Result<Appending, AppendError>| accepted.is_ok())
+    }
+}
+
+fn inputs(happens: impl Future<Output = Input> + 'static) -> LocalBoxFuture<'static, Happened> {
+    happens.map(|input| Happened::Inputs(vec![input])).boxed_local()
+}
+
+async fn append_to<L: Log>(
+    journal: L::Journal,
+    partition: Partition,
+    key: String,
+    value: Vec<u8>,
+) -> Result<Offset, AppendError> {
+    journal.append(partition, key.into(), value.into()).await?.await
+}
+
+async fn put_lane<L: Log>(
+    table: &L::Table,
+    partition: Partition,
+    epoch: Epoch,
+    record: &LaneRecord,
+) -> Result<Offset, AppendError> {
+    let key = LaneRecord::key(&record.webhook);
+    table.put(partition, key.into(), Some(encode(record).into()), epoch).await?.await
+}
+
+/// Reads part of a lane. A read that fails is tried again: the lane waits, and nobody else does.
+async fn load_until_it_succeeds<L: Log>(
+    journal: &L::Journal,
+    webhook: &WebhookId,
+    partition: Partition,
+    load: Load,
+    limit: usize,
+) -> (Vec<(Offset, ParkedDelivery)>, Offset) {
+    let (mut from, until) = match load {
+        Load::Backlog { from, until } => (from, until),
+        Load::Exception { offset } => (offset, offset.next()),
+    };
+    let key = Bytes::copy_from_slice(webhook.as_str().as_bytes());
+    loop {
+        let limit = ReadLimit { records: limit.max(1), bytes: LOAD_BYTES };
+        match journal.read(partition, from, Some(key.clone()), limit).await {
+            Ok(batch) => {
+                let next = if batch.records.is_empty() { until } else { batch.next.min(until) };
+                let in_range = batch.records.into_iter().filter(|record| record.offset < until);
+                let read = in_range.filter_map(|record| Some((record.offset, decode(&record.value).ok()?)));
+                return (read.collect(), next);
+            }
+            Err(ReadError::Expired { first, asked, .. }) => {
+                tracing::error!(
+                    webhook = webhook.as_str(),
+                    asked = asked.0,
+                    first = first.0,
+                    "parked deliveries expired"
+                );
+                if first >= until {
+                    return (Vec::new(), until);
+                }
+                from = first;
+            }
+            Err(error) => {
+                tracing::warn!(webhook = webhook.as_str(), %error, "failed to read a lane, trying again");
+                tokio::time::sleep(LOAD_AGAIN).await;
+            }
+        }
+    }
+}

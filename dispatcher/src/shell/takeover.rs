@@ -1,0 +1,126 @@
+//! Taking over a partition: what the log says of it, read to the end before anything is done.
+
+use bytes::Bytes;
+use hookline_event_log::{
+    AppendError, Change, Committed, Entry, Epoch, Fence, Journal, JournalName, Log, Offset, Partition,
+    ReadError, ReadLimit, Table, TableName, TableWatch, Verdict,
+};
+use hookline_schemas::delivery::{LaneRecord, OwnerMarker, decode, encode};
+use hookline_schemas::event::EventIdentity;
+
+use super::Happened;
+use super::readers::Source;
+use crate::core::{Input, Totals};
+
+/// What one read of the past takes at most.
+const LIMIT: ReadLimit = ReadLimit { records: 4096, bytes: 4 * 1024 * 1024 };
+
+/// Takes over a partition of `events`: the position, and the repeat memory from the events before it.
+pub(super) async fn take_over_events<L: Log>(
+    log: L,
+    partition: Partition,
+    epoch: Epoch,
+    committed: Option<Committed>,
+    repeat_memory: usize,
+) -> Result<Happened, ReadError> {
+    let (from, totals) = match committed {
+        Some(committed) => {
+            (committed.offset, serde_json::from_slice(&committed.metadata).unwrap_or_default())
+        }
+        None => (Offset::START, Totals::default()),
+    };
+    let journal = log.journal(JournalName::Events);
+    let first = journal.bounds(partition).await?.first;
+    let mut position = Offset(from.0.saturating_sub(repeat_memory as u64)).max(first);
+    let mut events = Vec::new();
+    while position < from {
+        let batch = journal.read(partition, position, None, LIMIT).await?;
+        if batch.records.is_empty() {
+            break;
+        }
+        let before = batch.records.iter().filter(|record| record.offset < from);
+        let identities =
+            before.filter_map(|record| serde_json::from_slice::<EventIdentity>(&record.value).ok());
+        events.extend(identities.map(|identity| (identity.id, identity.fingerprint)));
+        position = batch.next;
+    }
+    let inputs = vec![
+        Input::EventsGranted { partition, epoch, committed: from, totals },
+        Input::Remembered { partition, events },
+    ];
+    Ok(Happened::TakenOver(inputs, Source { journal: JournalName::Events, partition, from }))
+}
+
+/// Takes over a partition of `parked`: the owner's marker first, then its lanes; a lane record that a deposed
+/// owner wrote after an earlier marker is not believed to be drained, and is written anew before anything else.
+pub(super) async fn take_over_lanes<L: Log>(
+    log: L,
+    partition: Partition,
+    epoch: Epoch,
+    committed: Option<Committed>,
+) -> Result<Happened, ReadError> {
+    let table = log.table(TableName::Lanes);
+    let marker = OwnerMarker { epoch: epoch.0 };
+    let put = |key: String, value: Option<Bytes>| put_and_wait(table.clone(), partition, epoch, key, value);
+    put(marker.key(), Some(encode(&marker).into())).await?;
+
+    let (markers, records) = load(&table, partition).await?;
+    let mut fence = Fence::default();
+    for entry in &markers {
+        fence.owner(partition, entry.epoch, entry.version);
+    }
+    let mut lanes = Vec::new();
+    for entry in records {
+        let Some(record) = entry.value.as_deref().and_then(|value| decode::<LaneRecord>(value).ok()) else {
+            continue;
+        };
+        let liar = record.drained && fence.judge(&entry) == Verdict::LateForeign;
+        let record = LaneRecord { drained: record.drained && !liar, ..record };
+        if liar {
+            put(LaneRecord::key(&record.webhook), Some(encode(&record).into())).await?;
+        }
+        lanes.push(record);
+    }
+    for entry in markers.iter().filter(|entry| entry.epoch < epoch) {
+        put(String::from_utf8_lossy(&entry.key).into_owned(), None).await?;
+    }
+    let registered = committed.map_or(Offset::START, |committed| committed.offset);
+    let inputs = vec![Input::LanesGranted { partition, epoch, registered, lanes }];
+    Ok(Happened::TakenOver(inputs, Source { journal: JournalName::Parked, partition, from: registered }))
+}
+
+/// Everything that stands in a partition of the table: markers and lane records.
+async fn load<T: Table>(table: &T, partition: Partition) -> Result<(Vec<Entry>, Vec<Entry>), ReadError> {
+    let mut watch = table.watch(&[partition]);
+    let mut entries = Vec::new();
+    while let Change::Entry(entry) = watch.next().await? {
+        entries.push(entry);
+    }
+    let present = entries.into_iter().filter(|entry| entry.value.is_some());
+    Ok(present.partition(|entry| OwnerMarker::is_key(&entry.key)))
+}
+
+/// Puts until the put is acknowledged: without it the partition can't be worked on.
+async fn put_and_wait<T: Table>(
+    table: T,
+    partition: Partition,
+    epoch: Epoch,
+    key: String,
+    value: Option<Bytes>,
+) -> Result<(), ReadError> {
+    loop {
+        let put = table.put(partition, key.clone().into(), value.clone(), epoch).await;
+        let acknowledged = match put {
+            Ok(appending) => appending.await,
+            Err(error) => Err(error),
+        };
+        match acknowledged {
+            Ok(_) => return Ok(()),
+            Err(AppendError::Closed) => return Err(ReadError::Closed),
+            Err(error) => {
+                tracing::warn!(%error, "failed to write to lanes, trying again");
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            }
+        }
+    }
+}

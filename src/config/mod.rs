@@ -1,0 +1,375 @@
+//! Configuration: the defaults, a file over them, the environment over both; everything checked at once.
+
+mod gateways;
+mod webhooks;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use figment::value::{Dict, Value};
+use hookline_event_log::PartitionCounts;
+use hookline_event_log::embedded::{EmbeddedOptions, Retention};
+use hookline_ingest::Gateways;
+use hookline_schemas::webhook::{Webhook, Webhooks};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use gateways::GatewayConfig;
+use webhooks::WebhookConfig;
+
+/// The defaults; also the reference.
+const DEFAULTS: &str = include_str!("../../hookline.default.toml");
+
+/// The tables that a configuration may hold.
+const TABLES: [&str; 9] =
+    ["data_dir", "log", "ingest", "admin", "dispatcher", "sealing", "telemetry", "gateways", "webhooks"];
+
+/// A checked configuration.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) log: EmbeddedOptions,
+    pub(crate) ingest: hookline_ingest::Settings,
+    pub(crate) admin: AdminConfig,
+    pub(crate) dispatcher: hookline_dispatcher::Settings,
+    pub(crate) telemetry: TelemetryConfig,
+    /// The key that seals; made if it does not exist.
+    pub(crate) key_file: PathBuf,
+    pub(crate) gateways: Gateways,
+    pub(crate) webhooks: Webhooks,
+    /// What is allowed, but probably not meant.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// `[admin]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdminConfig {
+    pub(crate) listen: SocketAddr,
+}
+
+/// `[telemetry]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TelemetryConfig {
+    pub(crate) log_format: LogFormat,
+    pub(crate) log_filter: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SealingConfig {
+    key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogConfig {
+    backend: Backend,
+    event_partitions: u16,
+    lane_partitions: u16,
+    map_size: ByteSize,
+    reserve: ByteSize,
+    allow_page_cache: bool,
+    retention: RetentionConfig,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Backend {
+    Embedded,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetentionConfig {
+    #[serde(with = "humantime_serde")]
+    events: Duration,
+    #[serde(with = "humantime_serde")]
+    parked: Duration,
+    #[serde(with = "humantime_serde")]
+    dead_letters: Duration,
+    #[serde(with = "humantime_serde")]
+    attempts: Duration,
+    #[serde(with = "humantime_serde")]
+    quarantine: Duration,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) struct ConfigError(pub(crate) Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(formatter, "the configuration has {count} problem{}:", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|problem| write!(formatter, "\n  - {problem}"))
+    }
+}
+
+impl Config {
+    /// Loads a file over the defaults, and the environment over both.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        if let Some(file) = file {
+            if !file.is_file() {
+                return Err(ConfigError(vec![format!("there is no file {}", file.display())]));
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let directory = file.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+        Self::check(&figment.merge(Env::prefixed("HOOKLINE_").split("__")), &directory)
+    }
+
+    /// Checks everything; `directory` is where the configuration file stands.
+    fn check(figment: &Figment, directory: &Path) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        match figment.extract::<Dict>() {
+            Err(error) => {
+                return Err(ConfigError(error.into_iter().map(|error| error.to_string()).collect()));
+            }
+            Ok(tables) => {
+                let unknown = tables.keys().filter(|table| !TABLES.contains(&table.as_str()));
+                problems.extend(unknown.map(|table| format!("unknown table or key {table}")));
+            }
+        }
+        let data_dir = section::<PathBuf>(figment, "data_dir", &mut problems);
+        let log = section::<LogConfig>(figment, "log", &mut problems);
+        let ingest = section::<hookline_ingest::Settings>(figment, "ingest", &mut problems);
+        let admin = section(figment, "admin", &mut problems);
+        let dispatcher = section::<hookline_dispatcher::Settings>(figment, "dispatcher", &mut problems);
+        let sealing = section::<SealingConfig>(figment, "sealing", &mut problems);
+        let telemetry = section(figment, "telemetry", &mut problems);
+        let parked = log.as_ref().map_or(Duration::MAX, |log| log.retention.parked);
+        let allow_http = dispatcher.as_ref().is_some_and(|dispatcher| dispatcher.allow_http);
+
+        let gateways: Vec<GatewayConfig> = entries(figment, "gateways", &mut problems);
+        let without_directory = ingest.as_ref().is_some_and(|ingest| ingest.directory_file.is_none());
+        let warnings =
+            gateways.iter().filter(|_| without_directory).filter_map(GatewayConfig::warning).collect();
+        let gateways = gateways::check(gateways, &mut problems);
+        let webhooks: Vec<WebhookConfig> = entries(figment, "webhooks", &mut problems);
+        let webhooks: Vec<Webhook> = webhooks::check(webhooks, parked, allow_http, &mut problems);
+        if let Some(ingest) = &ingest {
+            problems.extend(problems_of_ingest(ingest));
+        }
+        if let Some(dispatcher) = &dispatcher {
+            problems.extend(problems_of_dispatcher(dispatcher, parked));
+        }
+
+        match (data_dir, log, ingest, admin, dispatcher, sealing, telemetry, gateways) {
+            (
+                Some(data_dir),
+                Some(log),
+                Some(ingest),
+                Some(admin),
+                Some(dispatcher),
+                Some(sealing),
+                Some(telemetry),
+                Some(gateways),
+            ) if problems.is_empty() => Ok(Self {
+                log: log_options(&log, data_dir),
+                ingest,
+                admin,
+                dispatcher,
+                telemetry,
+                key_file: sealing.key_file.unwrap_or_else(|| directory.join("hookline.key")),
+                gateways,
+                webhooks: webhooks.into_iter().collect(),
+                warnings,
+            }),
+            _ => Err(ConfigError(problems)),
+        }
+    }
+}
+
+fn section<T: DeserializeOwned>(figment: &Figment, name: &str, problems: &mut Vec<String>) -> Option<T> {
+    match figment.extract_inner(name) {
+        Ok(section) => Some(section),
+        Err(errors) => {
+            problems.extend(errors.into_iter().map(|error| error.to_string()));
+            None
+        }
+    }
+}
+
+/// The entries of an array of tables; each that is malformed is a problem of its own.
+fn entries<T: DeserializeOwned>(figment: &Figment, name: &str, problems: &mut Vec<String>) -> Vec<T> {
+    if figment.find_value(name).is_err() {
+        return Vec::new();
+    }
+    let values = section::<Vec<Value>>(figment, name, problems).unwrap_or_default();
+    let mut entries = Vec::new();
+    for (index, value) in values.iter().enumerate() {
+        match value.deserialize() {
+            Ok(entry) => entries.push(entry),
+            Err(errors) => {
+                let named = errors.into_iter().map(|error| format!("{name}[{index}]: {error}"));
+                problems.extend(named);
+            }
+        }
+    }
+    entries
+}
+
+fn problems_of_ingest(ingest: &hookline_ingest::Settings) -> Vec<String> {
+    let mut problems = Vec::new();
+    let positive = [("max_requests", ingest.max_requests), ("max_connections", ingest.max_connections)];
+    problems.extend(
+        positive.iter().filter(|(_, value)| *value == 0).map(|(name, _)| format!("ingest.{name} is 0")),
+    );
+    if ingest.max_body.as_u64() > 1024 * 1024 {
+        problems.push("ingest.max_body is above 1 MiB, the largest record that the log takes".to_owned());
+    }
+    if ingest.max_request_bytes < ingest.max_body {
+        problems
+            .push("ingest.max_request_bytes is below ingest.max_body: no body could be admitted".to_owned());
+    }
+    problems
+}
+
+fn problems_of_dispatcher(dispatcher: &hookline_dispatcher::Settings, parked: Duration) -> Vec<String> {
+    let mut problems = Vec::new();
+    let counts = [
+        ("endpoint_concurrency", dispatcher.endpoint_concurrency),
+        ("window_events", dispatcher.window_events),
+        ("breaker_failures", dispatcher.breaker_failures as usize),
+        ("retry_schedule", dispatcher.retry_schedule.len()),
+        ("probe_schedule", dispatcher.probe_schedule.len()),
+    ];
+    problems.extend(
+        counts
+            .iter()
+            .filter(|(_, value)| *value == 0)
+            .map(|(name, _)| format!("dispatcher.{name} is empty or 0")),
+    );
+    if let Some(problem) = problem_of_deadline(dispatcher.deadline, parked) {
+        problems.push(format!("dispatcher.deadline {problem}"));
+    }
+    problems
+}
+
+/// A delivery must die before retention takes its record.
+fn problem_of_deadline(deadline: Duration, parked: Duration) -> Option<String> {
+    let most = parked.saturating_sub(Duration::from_secs(24 * 3600));
+    (deadline > most)
+        .then(|| format!("is above the retention of parked minus 24 h ({} h)", most.as_secs() / 3600))
+}
+
+fn log_options(log: &LogConfig, data_dir: PathBuf) -> EmbeddedOptions {
+    let Backend::Embedded = log.backend;
+    EmbeddedOptions {
+        partitions: PartitionCounts { events: log.event_partitions, lanes: log.lane_partitions },
+        map_size: log.map_size.as_u64(),
+        reserve: log.reserve.as_u64(),
+        allow_page_cache: log.allow_page_cache,
+        retention: Retention {
+            events: log.retention.events,
+            parked: log.retention.parked,
+            dead_letters: log.retention.dead_letters,
+            attempts: log.retention.attempts,
+            quarantine: log.retention.quarantine,
+        },
+        ..EmbeddedOptions::new(data_dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<Config, ConfigError> {
+        let figment = Figment::from(Toml::string(DEFAULTS)).merge(Toml::string(text));
+        Config::check(&figment, Path::new("/etc/hookline"))
+    }
+
+    const WHOLE: &str = r#"
+        data_dir = "./data"
+        [dispatcher]
+        allow_addresses = ["127.0.0.0/8"]
+        allow_http = true
+        [[gateways]]
+        id = "gw_demo"
+        organization = "org_demo"
+        public_id = "pk_demo"
+        api_secrets = ["secret-1", "secret-0"]
+        default_club = "club_1"
+        shared_url = true
+        unknown_clients = "accept"
+        [[webhooks]]
+        id = "wh_demo"
+        organization = "org_demo"
+        url = "http://127.0.0.1:9999/hooks"
+        events = ["PAYMENT_RECEIVED", "PAYMENT_FAILED"]
+        secret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
+    "#;
+
+    #[test]
+    fn the_defaults_alone_are_a_configuration() {
+        let config = check("").expect("a configuration");
+        assert_eq!(config.key_file, Path::new("/etc/hookline/hookline.key"));
+        assert!(config.warnings.is_empty());
+    }
+
+    #[test]
+    fn a_whole_configuration_is_read() {
+        let config = check(WHOLE).expect("a configuration");
+        assert_eq!(config.webhooks.iter().count(), 1);
+        assert_eq!(config.warnings.len(), 1, "no directory, and unknown invoices are refused");
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        let broken = WHOLE
+            .replace(
+                "[dispatcher]",
+                "[dispatcher]\ncolour = 1\n[ingest]\nlisten = \"nowhere\"\n[dispatcher2]",
+            )
+            .replace("whsec_AAEC", "whsec_")
+            .replace("PAYMENT_FAILED", "PAYMENT_EXPLODED")
+            .replace("[\"secret-1\", \"secret-0\"]", "[]");
+        let ConfigError(problems) = check(&broken).expect_err("a broken configuration");
+        let all = problems.join("\n");
+        for part in ["dispatcher2", "colour", "listen", "PAYMENT_EXPLODED", "gw_demo has no API secret"] {
+            assert!(all.contains(part), "{part} in {all}");
+        }
+    }
+
+    #[test]
+    fn what_could_belong_to_two_is_refused() {
+        let second = WHOLE.split("[[gateways]]").nth(1).expect("a gateway").split("[[webhooks]]").next();
+        let twice = format!("{WHOLE}\n[[gateways]]\n{}", second.expect("a gateway"));
+        let all = check(&twice).expect_err("a conflict").0.join("\n");
+        assert!(all.contains("named twice") && all.contains("same public_id"), "{all}");
+        let stolen = twice.replacen("gw_demo", "gw_other", 1).replacen("pk_demo", "pk_other", 1);
+        let all = check(&stolen).expect_err("a conflict").0.join("\n");
+        assert!(all.contains("an API secret in common"), "{all}");
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_retention_is_refused() {
+        let all = check("[dispatcher]\ndeadline = \"97h\"").expect_err("too long").0.join("\n");
+        assert!(all.contains("retention of parked"), "{all}");
+        assert!(check("[dispatcher]\ndeadline = \"96h\"").is_ok());
+    }
+
+    #[test]
+    fn https_is_demanded_unless_http_is_allowed() {
+        let all = check(&WHOLE.replace("allow_http = true", "")).expect_err("http").0.join("\n");
+        assert!(all.contains("allow_http"), "{all}");
+    }
+}

@@ -1,0 +1,124 @@
+//! hookline: CloudPayments notifications in, signed webhooks out. Arguments, configuration, roles.
+
+mod admin;
+mod config;
+mod demo;
+mod key;
+mod run;
+mod telemetry;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use config::{Config, ConfigError};
+use hookline_dispatcher::DispatcherError;
+use run::{RunError, Running};
+
+/// Payment callbacks in, signed webhooks out.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run all roles in this process, over the embedded log
+    Run {
+        /// The configuration; `hookline.default.toml` explains every key
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Check a configuration and name everything that is wrong with it
+    CheckConfig {
+        /// The configuration
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Run everything in a temporary directory, with CloudPayments and a receiver simulated
+    Demo(demo::DemoArguments),
+}
+
+/// Exit statuses, as sysexits.h names them.
+mod exit {
+    pub(super) const SOFTWARE: u8 = 70;
+    pub(super) const CANNOT_CREATE: u8 = 73;
+    pub(super) const IO_ERROR: u8 = 74;
+    pub(super) const NOT_DRAINED: u8 = 75;
+    pub(super) const CONFIG: u8 = 78;
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return fail(&anyhow::Error::new(error).context("failed to start the runtime"), exit::SOFTWARE);
+        }
+    };
+    match arguments.command {
+        Command::Run { config } => runtime.block_on(run_command(config)),
+        Command::CheckConfig { config } => check_config(config),
+        Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),
+    }
+}
+
+async fn run_command(file: Option<PathBuf>) -> ExitCode {
+    let config = match Config::load(file.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return fail_config(error),
+    };
+    telemetry::init_logs(&config.telemetry);
+    let ran = async {
+        let metrics = telemetry::init_metrics()?;
+        let running = Running::start(config, metrics).await?;
+        running.until(telemetry::stop_signal()).await?;
+        anyhow::Ok(())
+    };
+    match ran.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let status = error.downcast_ref::<RunError>().map_or(exit::SOFTWARE, exit_status);
+            fail(&error, status)
+        }
+    }
+}
+
+fn exit_status(error: &RunError) -> u8 {
+    match error {
+        RunError::Log(_) => exit::IO_ERROR,
+        RunError::Bind(_) | RunError::BindAdmin { .. } | RunError::Open(_) | RunError::Key(_) => {
+            exit::CANNOT_CREATE
+        }
+        RunError::Directory(_) => exit::CONFIG,
+        RunError::Dispatcher(DispatcherError::NotDrained) => exit::NOT_DRAINED,
+        RunError::Dispatcher(_) | RunError::Ingest(_) | RunError::Thread(_) | RunError::Panicked => {
+            exit::SOFTWARE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the command line speaks on stdout")]
+fn check_config(file: Option<PathBuf>) -> ExitCode {
+    match Config::load(file.as_deref()) {
+        Ok(config) => {
+            for warning in &config.warnings {
+                println!("warning: {warning}");
+            }
+            println!("the configuration is good");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail_config(error),
+    }
+}
+
+fn fail_config(error: ConfigError) -> ExitCode {
+    fail(&error.into(), exit::CONFIG)
+}
+
+fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
+    eprintln!("hookline: {error:#}");
+    ExitCode::from(status)
+}
