@@ -1,8 +1,9 @@
 //! Whether hookline kept its promises: a pure comparison of what was answered with what was delivered.
 //!
 //! Every event that was answered with code 0 has to reach every webhook that asked for its type. It may come
-//! twice only where a reason is known: the process was killed shortly after the first time, or the same
-//! event was posted more than once.
+//! twice only where a reason is known: the process was killed shortly after the first time; or it was killed
+//! shortly after the event was planned, so that the next life planned it again (the copy may come much later,
+//! by way of a lane); or the same event was posted more than once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -70,6 +71,8 @@ pub struct Verdict {
     pub copies: u64,
     /// Of those: after a kill.
     pub copies_after_kill: u64,
+    /// Of those: of an event that was planned again after a kill.
+    pub copies_of_replans: u64,
     /// Of those: of an event that was posted more than once.
     pub copies_of_reposts: u64,
     /// Of those: without a reason.
@@ -177,13 +180,17 @@ fn count_expected(evidence: &Evidence<'_>, received: &Received<'_>, verdict: &mu
 fn count_copies(evidence: &Evidence<'_>, received: Received<'_>, verdict: &mut Verdict) {
     for ((_, event_id), mut deliveries) in received {
         deliveries.sort_by_key(|delivery| delivery.answered_at);
-        let posted = evidence.ledger.entries.get(event_id).map_or(0, |entry| entry.posted);
+        let Some(entry) = evidence.ledger.entries.get(event_id) else { continue };
+        let mut replans_left = replans(entry, evidence.kills, evidence.copy_window);
         for pair in deliveries.windows(2) {
             let [first, second] = pair else { continue };
             verdict.copies += 1;
             if evidence.kills.iter().any(|kill| explains(*kill, first, second, evidence.copy_window)) {
                 verdict.copies_after_kill += 1;
-            } else if posted > 1 {
+            } else if replans_left > 0 {
+                replans_left -= 1;
+                verdict.copies_of_replans += 1;
+            } else if entry.posted > 1 {
                 verdict.copies_of_reposts += 1;
             } else {
                 verdict.copies_unexplained += 1;
@@ -198,6 +205,20 @@ fn explains(kill: Kill, first: &Delivery, second: &Delivery, copy_window: Durati
     first.answered_at <= kill.until
         && kill.at <= second.received_at
         && kill.at.saturating_sub(first.answered_at) <= copy_window
+}
+
+/// How often the event was planned again at most: each kill within the window of the latest planning, the
+/// first of which follows the answer, makes the next life plan it once more.
+fn replans(entry: &Entry, kills: &[Kill], copy_window: Duration) -> usize {
+    let mut planned_at = entry.answered.unwrap_or(entry.first_posted);
+    let mut replans = 0;
+    for kill in kills {
+        if kill.until >= planned_at && kill.at <= planned_at + copy_window {
+            planned_at = kill.until;
+            replans += 1;
+        }
+    }
+    replans
 }
 
 fn count<T>(items: impl Iterator<Item = T>) -> u64 {

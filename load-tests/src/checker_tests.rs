@@ -144,24 +144,37 @@ fn an_event_of_another_type_than_posted_fails() {
 fn a_copy_needs_a_reason() {
     let kill = |at, until| Kill { at: millis(at), until: millis(until) };
     for (case, posted, times, kills, expected) in [
-        ("no reason", 1, vec![1_000, 2_000], vec![], (0, 0, 1)),
-        ("killed between", 1, vec![1_000, 2_000], vec![kill(1_500, 1_600)], (1, 0, 0)),
-        ("killed before the first", 1, vec![1_000, 2_000], vec![kill(500, 600)], (0, 0, 1)),
-        ("still in the socket", 1, vec![550, 2_000], vec![kill(500, 600)], (1, 0, 0)),
-        ("killed after the second", 1, vec![1_000, 2_000], vec![kill(2_500, 2_600)], (0, 0, 1)),
-        ("at the edge of the window", 1, vec![1_000, 9_000], vec![kill(7_000, 7_100)], (1, 0, 0)),
-        ("beyond the window", 1, vec![1_000, 9_000], vec![kill(7_001, 7_100)], (0, 0, 1)),
-        ("one kill, three times", 1, vec![1_000, 2_000, 3_000], vec![kill(1_500, 1_600)], (1, 0, 1)),
-        ("posted twice", 2, vec![1_000, 2_000], vec![], (0, 1, 0)),
+        ("no reason", 1, vec![1_000, 2_000], vec![], (0, 0, 0, 1)),
+        ("killed between", 1, vec![1_000, 2_000], vec![kill(1_500, 1_600)], (1, 0, 0, 0)),
+        ("planned again", 1, vec![1_000, 2_000], vec![kill(500, 600)], (0, 1, 0, 0)),
+        ("still in the socket", 1, vec![550, 2_000], vec![kill(500, 600)], (1, 0, 0, 0)),
+        ("killed after the second", 1, vec![7_000, 8_000], vec![kill(8_500, 8_600)], (0, 0, 0, 1)),
+        ("at the edge of the window", 1, vec![1_000, 9_000], vec![kill(7_000, 7_100)], (1, 0, 0, 0)),
+        ("beyond the window", 1, vec![1_000, 9_000], vec![kill(7_001, 7_100)], (0, 0, 0, 1)),
+        ("planned too long before", 1, vec![6_200, 7_000], vec![kill(6_011, 6_100)], (0, 0, 0, 1)),
+        (
+            "planned again and again",
+            1,
+            vec![9_500, 9_600, 9_700, 9_800],
+            vec![kill(6_010, 6_100), kill(7_000, 7_100)],
+            (0, 2, 0, 1),
+        ),
+        ("one kill, four times", 1, vec![1_000, 2_000, 3_000, 4_000], vec![kill(1_500, 1_600)], (1, 1, 0, 1)),
+        ("posted twice", 2, vec![1_000, 2_000], vec![], (0, 0, 1, 0)),
     ] {
         let ledger = ledger(&[("evt_1", EventType::PaymentReceived, posted, Some(10))]);
         // The order of the record does not matter.
         let deliveries: Vec<_> = times.iter().rev().map(|at| delivery("evt_1", *at)).collect();
         let verdict = verdict(&ledger, &deliveries, &kills);
-        let found = (verdict.copies_after_kill, verdict.copies_of_reposts, verdict.copies_unexplained);
+        let found = (
+            verdict.copies_after_kill,
+            verdict.copies_of_replans,
+            verdict.copies_of_reposts,
+            verdict.copies_unexplained,
+        );
         assert_eq!(found, expected, "{case}");
-        assert_eq!(verdict.copies, found.0 + found.1 + found.2, "{case}");
-        assert_eq!(verdict.pass, expected.2 == 0, "{case}");
+        assert_eq!(verdict.copies, found.0 + found.1 + found.2 + found.3, "{case}");
+        assert_eq!(verdict.pass, expected.3 == 0, "{case}");
     }
 }
 

@@ -35,6 +35,7 @@ impl Report {
             ("lost", verdict.lost),
             ("copies", verdict.copies),
             ("copies_after_kill", verdict.copies_after_kill),
+            ("copies_of_replans", verdict.copies_of_replans),
             ("copies_of_reposts", verdict.copies_of_reposts),
             ("copies_unexplained", verdict.copies_unexplained),
             ("bad_signatures", verdict.bad_signatures),
