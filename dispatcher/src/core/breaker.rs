@@ -108,8 +108,9 @@ impl Breaker {
         }
     }
 
-    /// Learns from an attempt that ended. `was_probe`: it is the probe that was under way; attempts that were
-    /// in flight when the breaker opened say nothing new by failing.
+    /// Learns from an attempt that ended. `was_probe`: it is the probe that was under way. Attempts that were
+    /// in flight when the breaker opened say nothing new: neither by failing, nor by succeeding, because the
+    /// receiver may have asked since then to be left alone.
     pub(crate) fn learn(
         &mut self,
         outcome: &AttemptOutcome,
@@ -121,7 +122,12 @@ impl Breaker {
         let asked_for = match outcome {
             AttemptOutcome::Retryable { retry_after, .. } => *retry_after,
             // The receiver is there and has decided: that is health.
-            AttemptOutcome::Delivered { .. } | AttemptOutcome::Rejected { .. } => return self.succeed(rules),
+            AttemptOutcome::Delivered { .. } | AttemptOutcome::Rejected { .. } => {
+                if was_probe || !self.is_open() {
+                    self.succeed(rules);
+                }
+                return;
+            }
         };
         let failed = match *self {
             Self::Closed { failures } if asked_for.is_none() && failures + 1 < rules.failures_to_open => {
@@ -187,7 +193,11 @@ mod tests {
         breaker.begin_probe();
         assert_eq!(breaker.allowance(RULES, Timestamp(9_000)), 0);
         learn(&mut breaker, &FAILED, false);
-        assert_eq!(breaker.next_probe(), None, "an old attempt says nothing about the probe");
+        learn(&mut breaker, &DELIVERED, false);
+        assert!(
+            breaker.is_open() && breaker.next_probe().is_none(),
+            "old attempts say nothing about the probe"
+        );
         learn(&mut breaker, &FAILED, true);
         assert!(matches!(breaker, Breaker::Open { failed_probes: 2, probing: false, .. }));
     }

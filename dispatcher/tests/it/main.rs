@@ -1,0 +1,6 @@
+//! The dispatcher over a real log and real sockets: what leaves it, what it survives, what it takes over.
+
+mod delivery;
+mod receiver;
+mod surroundings;
+mod survival;

@@ -1,0 +1,174 @@
+//! A dispatcher with a log in a directory: started, stopped, killed, started again.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use hookline_dispatcher::{Dispatcher, DispatcherError, Settings};
+use hookline_event_log::embedded::{EmbeddedLog, EmbeddedOptions};
+use hookline_event_log::{Journal, JournalName, Log, Offset, Partition, PartitionCounts, ReadLimit};
+use hookline_schemas::event::{Event, EventType, partition_key};
+use hookline_schemas::ids::{ClubId, EventId, GatewayId, Meaning, OrganizationId, PaymentId, WebhookId};
+use hookline_schemas::notification::NotificationType;
+use hookline_schemas::payload::{EventData, PaymentData};
+use hookline_schemas::secret::WebhookSecret;
+use hookline_schemas::signature::WebhookKey;
+use hookline_schemas::time::Clock;
+use hookline_schemas::webhook::{Webhook, parse_url};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A dispatcher that runs on a thread of its own, as in earnest.
+pub(crate) struct Running {
+    pub(crate) log: EmbeddedLog,
+    stop: CancellationToken,
+    ended: oneshot::Receiver<Result<(), DispatcherError>>,
+}
+
+pub(crate) fn open(directory: &Path) -> EmbeddedLog {
+    let options = EmbeddedOptions {
+        partitions: PartitionCounts { events: 2, lanes: 2 },
+        map_size: 1 << 28,
+        reserve: 1 << 20,
+        allow_page_cache: true,
+        ..EmbeddedOptions::new(directory)
+    };
+    EmbeddedLog::open(options, Clock::start()).expect("a log")
+}
+
+pub(crate) fn start(log: EmbeddedLog, settings: Settings, webhooks: Vec<Webhook>) -> Running {
+    let (sender, webhooks) = watch::channel(Some(Arc::new(webhooks.into_iter().collect())));
+    let dispatcher = Dispatcher::new(settings, log.clone(), webhooks, Clock::start()).expect("a dispatcher");
+    let (stop, (tell, ended)) = (CancellationToken::new(), oneshot::channel());
+    let stopped = stop.clone();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let result = runtime.block_on(dispatcher.run(stopped));
+        drop(sender);
+        let _ = tell.send(result);
+    });
+    Running { log, stop, ended }
+}
+
+impl Running {
+    /// Asks it to stop, waits, and closes the log.
+    pub(crate) async fn stop(self) -> Result<(), DispatcherError> {
+        self.stop.cancel();
+        let result = self.ended.await.expect("an end");
+        self.log.close().await;
+        result
+    }
+
+    /// Takes the log away under it: whatever it had not written is forgotten, as by a kill.
+    pub(crate) async fn kill(self) {
+        self.log.close().await;
+        self.stop.cancel();
+        // It can't drain without a log; how it ends is of no interest.
+        let _ = self.ended.await;
+    }
+}
+
+pub(crate) fn settings() -> Settings {
+    let milliseconds = Duration::from_millis;
+    Settings {
+        allow_addresses: vec!["127.0.0.0/8".parse().expect("a network")],
+        allow_http: true,
+        ca_file: None,
+        attempt_timeout: Duration::from_secs(3),
+        budget: Duration::from_secs(1),
+        commit_interval: milliseconds(50),
+        lane_interval: milliseconds(50),
+        endpoint_concurrency: 4,
+        endpoint_queue: 100,
+        window_events: 100,
+        window_bytes: ByteSize::mib(1),
+        repeat_memory: 1_000,
+        breaker_failures: 3,
+        retry_schedule: vec![milliseconds(50), milliseconds(100)],
+        probe_schedule: vec![milliseconds(50), milliseconds(100)],
+        deadline: Duration::from_secs(3_600),
+        drain_timeout: milliseconds(500),
+    }
+}
+
+pub(crate) fn webhook(id: &str, url: &str) -> Webhook {
+    Webhook {
+        id: WebhookId::new(id),
+        organization: OrganizationId::new("org"),
+        club_id: None,
+        url: parse_url(url).expect("a URL"),
+        events: vec![EventType::PaymentReceived],
+        key: WebhookKey::new(&WebhookSecret::parse(SECRET).expect("a secret")),
+        retry_schedule: None,
+        deadline: None,
+    }
+}
+
+pub(crate) fn event(transaction: u64) -> Event {
+    let data = PaymentData {
+        payment_id: PaymentId::compute("pk", transaction),
+        gateway: GatewayId::new("gw"),
+        gateway_transaction_id: transaction.to_string(),
+        original_transaction_id: None,
+        invoice_id: None,
+        client_id: None,
+        subscription_id: None,
+        amount: "10.00".parse().expect("a sum"),
+        currency: Some("RUB".to_owned()),
+        status: Some("Completed".to_owned()),
+        operation_type: None,
+        payment_method: None,
+        card_type: None,
+        card_last_four: None,
+        test_mode: false,
+        occurred_at: None,
+        reason: None,
+        reason_code: None,
+        retry: None,
+    };
+    Event {
+        id: EventId::compute("pk", Meaning::Received, &transaction.to_string()),
+        fingerprint: transaction,
+        event_type: EventType::PaymentReceived,
+        notification: NotificationType::Pay,
+        organization: OrganizationId::new("org"),
+        gateway: GatewayId::new("gw"),
+        club_id: ClubId::new("club"),
+        occurred_at: None,
+        accepted_at: Clock::start().wall(),
+        data: EventData::Payment(Box::new(data)),
+    }
+}
+
+/// Appends an event as the edge does, to the first partition.
+pub(crate) async fn append(log: &EmbeddedLog, event: &Event) {
+    let journal = log.journal(JournalName::Events);
+    let accepted = journal.append(Partition(0), partition_key(event).into(), event.encode().into()).await;
+    accepted.expect("accepted").await.expect("durable");
+}
+
+/// Everything in a journal.
+pub(crate) async fn records(log: &EmbeddedLog, name: JournalName) -> Vec<Vec<u8>> {
+    let journal = log.journal(name);
+    let mut records = Vec::new();
+    for partition in (0..journal.partitions()).map(Partition) {
+        let limit = ReadLimit { records: 10_000, bytes: 1 << 24 };
+        let batch = journal.read(partition, Offset::START, None, limit).await.expect("a batch");
+        records.extend(batch.records.into_iter().map(|record| record.value.to_vec()));
+    }
+    records
+}
+
+/// Waits until it holds, for a bounded time.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "not in time: {what}");
+}
