@@ -1,7 +1,7 @@
 //! The edge: takes CloudPayments' notifications over HTTP and answers them.
 //!
 //! `admit → read → verify →` Check: answer from memory · anything else: append, and answer `{"code":0}` once
-//! it is durable ([`accept`] shows the path as plain calls). The edge owns no state that a restart would
+//! it is durable (`accept.rs` shows the path as plain calls). The edge owns no state that a restart would
 //! miss: everything it knows it loads from the log's tables, and everything it accepts is in the log before
 //! the answer leaves. It does not deliver anything.
 

@@ -48,6 +48,23 @@ pub struct CheckPolicy {
     pub currency: Option<String>,
 }
 
+impl CheckPolicy {
+    /// Accepts whatever it does not know, in any sum.
+    pub const fn lenient() -> Self {
+        Self {
+            paused: false,
+            test_payments: Acceptance::Accept,
+            unknown_clients: Acceptance::Accept,
+            unknown_invoices: Acceptance::Accept,
+            without_invoice: Acceptance::Accept,
+            subscription_charges: Acceptance::Accept,
+            max_amount: None,
+            min_amount: None,
+            currency: None,
+        }
+    }
+}
+
 /// A gateway's word on what it does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

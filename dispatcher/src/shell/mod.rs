@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use hookline_event_log::{Journal, JournalName, Log, Ownership, OwnershipChange, ReadError};
 use hookline_schemas::time::{Clock, Timestamp};
 use hookline_schemas::webhook::Webhooks;
@@ -142,6 +142,10 @@ impl<L: Log> Shell<L> {
         if !self.wait_for_webhooks(&mut webhooks, &shutdown).await {
             return Ok(());
         }
+        // The lanes that are ours from the start come first: what is down is to be known before it is sent to.
+        while let Some(change) = self.performer.lanes.next().now_or_never() {
+            self.take_over(JournalName::Parked, change);
+        }
         let mut drain_deadline: Option<Timestamp> = None;
         loop {
             self.take_over_waiting();
@@ -149,7 +153,6 @@ impl<L: Log> Shell<L> {
             let due = self.core.next_due().unwrap_or_else(|| self.clock.now().after(REPORT_INTERVAL));
             let due = drain_deadline.map_or(due, |deadline| due.min(deadline));
             tokio::select! {
-                biased;
                 () = shutdown.cancelled(), if drain_deadline.is_none() => {
                     drain_deadline = Some(self.clock.now().after(drain_timeout));
                     self.step(Input::DrainRequested);

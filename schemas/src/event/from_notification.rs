@@ -256,7 +256,7 @@ fn time_of(fields: &Fields<'_>, field: Field) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::{Acceptance, CheckPolicy};
+    use crate::gateway::CheckPolicy;
     use crate::ids::{GatewayId, OrganizationId};
     use crate::notification::read_fields;
 
@@ -268,17 +268,7 @@ mod tests {
             api_secrets: Vec::new(),
             default_club: ClubId::new("club_default"),
             shared_url: false,
-            policy: CheckPolicy {
-                paused: false,
-                test_payments: Acceptance::Accept,
-                unknown_clients: Acceptance::Accept,
-                unknown_invoices: Acceptance::Accept,
-                without_invoice: Acceptance::Accept,
-                subscription_charges: Acceptance::Accept,
-                max_amount: None,
-                min_amount: None,
-                currency: None,
-            },
+            policy: CheckPolicy::lenient(),
         }
     }
 

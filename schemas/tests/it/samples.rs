@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use hookline_schemas::event::{Event, NotUnderstood, Source, from_notification};
-use hookline_schemas::gateway::{Acceptance, CheckPolicy, Gateway};
+use hookline_schemas::gateway::{CheckPolicy, Gateway};
 use hookline_schemas::ids::{ClubId, GatewayId, OrganizationId};
 use hookline_schemas::notification::{BodyFormat, NotificationType, read_fields};
 use hookline_schemas::time::Timestamp;
@@ -86,17 +86,7 @@ pub(crate) fn gateway() -> Gateway {
         api_secrets: Vec::new(),
         default_club: ClubId::new("club_default"),
         shared_url: false,
-        policy: CheckPolicy {
-            paused: false,
-            test_payments: Acceptance::Accept,
-            unknown_clients: Acceptance::Accept,
-            unknown_invoices: Acceptance::Accept,
-            without_invoice: Acceptance::Accept,
-            subscription_charges: Acceptance::Accept,
-            max_amount: None,
-            min_amount: None,
-            currency: None,
-        },
+        policy: CheckPolicy::lenient(),
     }
 }
 
