@@ -7,6 +7,7 @@
 pub mod check;
 pub mod delivery;
 pub mod event;
+pub mod event_type;
 pub mod gateway;
 pub mod ids;
 pub mod money;

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, EventType};
+use crate::event_type::EventType;
 use crate::ids::{ClubId, EventId, GatewayId, PaymentId};
 use crate::money::Amount;
 use crate::reason::RetryClass;
@@ -186,28 +186,6 @@ pub struct NoticeData {
     /// The status that it reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-}
-
-/// The body of the webhook for an event. The same event always gives the same bytes.
-pub fn render(event: &Event) -> Vec<u8> {
-    match &event.data {
-        EventData::Payment(data) => render_with(event, data),
-        EventData::Subscription(data) => render_with(event, data),
-        EventData::Receipt(data) => render_with(event, data),
-        EventData::Notice(data) => render_with(event, data),
-    }
-}
-
-fn render_with<D: Serialize>(event: &Event, data: &D) -> Vec<u8> {
-    let payload = Payload {
-        id: event.id.clone(),
-        event_type: event.event_type,
-        timestamp: event.occurred_at.unwrap_or(event.accepted_at).to_rfc3339(),
-        club_id: event.club_id.clone(),
-        data,
-    };
-    // A struct of strings and numbers always serializes.
-    serde_json::to_vec(&payload).unwrap_or_default()
 }
 
 /// The JSON Schemas of what integrators receive, by file name.

@@ -362,3 +362,7 @@ fn needed_from(record: &LaneRecord) -> Option<Offset> {
     let exceptions = record.exceptions.iter().map(|exception| exception.offset);
     cursor.into_iter().chain(exceptions).min().map(Offset)
 }
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a panic fails the test")]
+mod tests;

@@ -83,7 +83,7 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     pub(crate) fn new(event: Event) -> Arc<Self> {
-        let body = hookline_schemas::payload::render(&event).into();
+        let body = event.render().into();
         Arc::new(Self { event, body })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hookline_event_log::JournalName;
-use hookline_schemas::delivery::{DeadLetter, DeadReason, FailureReason, decode};
+use hookline_schemas::delivery::{AttemptRecord, DeadLetter, DeadReason, FailureReason, decode};
 use hookline_schemas::secret::WebhookSecret;
 use hookline_schemas::signature::{StandardHeaders, WebhookKey};
 use hookline_schemas::time::Clock;
@@ -67,6 +67,21 @@ async fn a_redirect_is_a_failure_and_is_not_followed() {
     append(&running.log, &event(1)).await;
     until("delivered", async || receiver.received("/wh").len() == 3).await;
     assert!(receiver.received("/elsewhere").is_empty());
+    running.stop().await.expect("drained");
+}
+
+#[tokio::test]
+async fn every_attempt_is_recorded_with_its_number_and_outcome() {
+    let (directory, receiver) = (tempfile::tempdir().expect("a directory"), Receiver::start().await);
+    receiver.script("/wh", &[status(500), status(503), OK]);
+    let running = start(open(directory.path()), settings(), vec![webhook("wh", &receiver.url("/wh"))]);
+    append(&running.log, &event(1)).await;
+    until("recorded", async || records(&running.log, JournalName::Attempts).await.len() == 3).await;
+    let attempts = records(&running.log, JournalName::Attempts).await;
+    let attempts = attempts.iter().map(|record| decode::<AttemptRecord>(record).expect("an attempt"));
+    let told: Vec<_> = attempts.map(|attempt| (attempt.number, attempt.outcome.failure())).collect();
+    let failed = |status| Some(FailureReason::Status(status));
+    assert_eq!(told, [(1, failed(500)), (2, failed(503)), (3, None)]);
     running.stop().await.expect("drained");
 }
 

@@ -6,93 +6,15 @@
 
 mod from_notification;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::event_type::EventType;
 pub use from_notification::{NotUnderstood, Source, from_notification, partition_key};
 
 use crate::ids::{ClubId, EventId, GatewayId, OrganizationId};
 use crate::notification::NotificationType;
-use crate::payload::EventData;
+use crate::payload::{EventData, Payload};
 use crate::time::Timestamp;
-
-/// What integrators subscribe to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum EventType {
-    /// The money has been taken: a Completed Pay, or a Confirm.
-    PaymentReceived,
-    /// The money is held: an Authorized Pay.
-    PaymentAuthorized,
-    /// A try has failed; the payer may try again.
-    PaymentFailed,
-    /// Money of a payment went back, in part or whole.
-    PaymentRefunded,
-    /// A hold was released.
-    PaymentCancelled,
-    /// A payout to a card has been made.
-    PayoutCompleted,
-    /// A payout to a card has failed.
-    PayoutFailed,
-    /// A refund has been made that was reported as an operation of its own.
-    RefundCompleted,
-    /// A refund has failed.
-    RefundFailed,
-    /// An operation of a kind that hookline does not know has succeeded.
-    OperationCompleted,
-    /// An operation of a kind that hookline does not know has failed.
-    OperationFailed,
-    /// A subscription changed its status.
-    SubscriptionChanged,
-    /// An online receipt was made.
-    ReceiptIssued,
-    /// A cash register reported its state.
-    CashRegisterReported,
-    /// An SBP account was bound, or was not.
-    SbpTokenReported,
-}
-
-impl EventType {
-    /// Every type.
-    pub const ALL: [Self; 15] = [
-        Self::PaymentReceived,
-        Self::PaymentAuthorized,
-        Self::PaymentFailed,
-        Self::PaymentRefunded,
-        Self::PaymentCancelled,
-        Self::PayoutCompleted,
-        Self::PayoutFailed,
-        Self::RefundCompleted,
-        Self::RefundFailed,
-        Self::OperationCompleted,
-        Self::OperationFailed,
-        Self::SubscriptionChanged,
-        Self::ReceiptIssued,
-        Self::CashRegisterReported,
-        Self::SbpTokenReported,
-    ];
-
-    /// The name as integrators see it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PaymentReceived => "PAYMENT_RECEIVED",
-            Self::PaymentAuthorized => "PAYMENT_AUTHORIZED",
-            Self::PaymentFailed => "PAYMENT_FAILED",
-            Self::PaymentRefunded => "PAYMENT_REFUNDED",
-            Self::PaymentCancelled => "PAYMENT_CANCELLED",
-            Self::PayoutCompleted => "PAYOUT_COMPLETED",
-            Self::PayoutFailed => "PAYOUT_FAILED",
-            Self::RefundCompleted => "REFUND_COMPLETED",
-            Self::RefundFailed => "REFUND_FAILED",
-            Self::OperationCompleted => "OPERATION_COMPLETED",
-            Self::OperationFailed => "OPERATION_FAILED",
-            Self::SubscriptionChanged => "SUBSCRIPTION_CHANGED",
-            Self::ReceiptIssued => "RECEIPT_ISSUED",
-            Self::CashRegisterReported => "CASH_REGISTER_REPORTED",
-            Self::SbpTokenReported => "SBP_TOKEN_REPORTED",
-        }
-    }
-}
 
 /// The record in `events`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +63,28 @@ impl Event {
         // A struct of strings and numbers always serializes; an empty record would be dead-lettered as
         // unreadable rather than lost.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// The body of its webhook, as integrators receive it. The same event always gives the same bytes.
+    pub fn render(&self) -> Vec<u8> {
+        match &self.data {
+            EventData::Payment(data) => self.render_with(data),
+            EventData::Subscription(data) => self.render_with(data),
+            EventData::Receipt(data) => self.render_with(data),
+            EventData::Notice(data) => self.render_with(data),
+        }
+    }
+
+    fn render_with<D: Serialize>(&self, data: &D) -> Vec<u8> {
+        let payload = Payload {
+            id: self.id.clone(),
+            event_type: self.event_type,
+            timestamp: self.occurred_at.unwrap_or(self.accepted_at).to_rfc3339(),
+            club_id: self.club_id.clone(),
+            data,
+        };
+        // A struct of strings and numbers always serializes.
+        serde_json::to_vec(&payload).unwrap_or_default()
     }
 
     /// Reads a record.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use hookline_schemas::event::Event;
-use hookline_schemas::payload::{EventData, json_schemas, render};
+use hookline_schemas::payload::{EventData, json_schemas};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
@@ -90,7 +90,7 @@ fn money_is_a_decimal_string_in_the_schema() {
 
 /// The payload of every sample that has one, with the name of its schema.
 fn payloads() -> Vec<(&'static str, &'static str, Value)> {
-    let payload = |event: &Event| serde_json::from_slice(&render(event)).expect("a payload is JSON");
+    let payload = |event: &Event| serde_json::from_slice(&event.render()).expect("a payload is JSON");
     let samples = samples::all().into_iter();
     samples
         .filter_map(|sample| Some((sample.name, sample.event().ok()?)))

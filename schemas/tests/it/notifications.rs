@@ -7,7 +7,7 @@ use hookline_schemas::ids::ClubId;
 use hookline_schemas::notification::{
     BodyFormat, Classified, Field, NotificationType, classify, has_fields_of_a_payment, read_fields,
 };
-use hookline_schemas::payload::{EventData, PaymentData, render};
+use hookline_schemas::payload::{EventData, PaymentData};
 use serde_json::Value;
 
 use crate::samples::{self, ACCEPTED_AT, Sample, event_of, named};
@@ -24,7 +24,7 @@ fn payment(name: &str) -> PaymentData {
 }
 
 fn rendered(event: &Event) -> Value {
-    serde_json::from_slice(&render(event)).expect("a payload is JSON")
+    serde_json::from_slice(&event.render()).expect("a payload is JSON")
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn nothing_personal_is_recorded_or_sent() {
     ];
     for sample in samples::all() {
         let Ok(event) = sample.event() else { continue };
-        let written = String::from_utf8([event.encode(), render(&event)].concat()).expect("JSON is UTF-8");
+        let written = String::from_utf8([event.encode(), event.render()].concat()).expect("JSON is UTF-8");
         let pairs = sample.pairs();
         // A merchant may choose to name clients by their address: then it is the client's id, and passed on.
         let account = pairs.iter().find(|(key, _)| key == "AccountId").map(|(_, value)| value.as_str());

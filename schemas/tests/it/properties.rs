@@ -6,7 +6,7 @@ use hookline_schemas::money::Amount;
 use hookline_schemas::notification::{
     BodyFormat, Field, NotificationType, classify, hash_of_fields, read_fields,
 };
-use hookline_schemas::payload::{EventData, NoticeData, PaymentData, ReceiptData, SubscriptionData, render};
+use hookline_schemas::payload::{EventData, NoticeData, PaymentData, ReceiptData, SubscriptionData};
 use hookline_schemas::reason::RetryClass;
 use hookline_schemas::seal::{OpenSealError, Sealer};
 use hookline_schemas::time::Timestamp;
@@ -159,7 +159,7 @@ fn keeps_its_promises(event: &Event) {
     assert_eq!(Event::decode(&event.encode()).expect("a record"), *event);
     assert!(event.id.as_str().len() == 30 && !event.id.as_str().contains('.'));
     assert!(partition_key(event).starts_with("gw_fixture/"));
-    let payload: serde_json::Value = serde_json::from_slice(&render(event)).expect("a payload is JSON");
+    let payload: serde_json::Value = serde_json::from_slice(&event.render()).expect("a payload is JSON");
     assert!(payload.get("timestamp").is_some_and(|time| time.as_str().is_some_and(|text| text.len() >= 20)));
 }
 
@@ -267,7 +267,7 @@ proptest! {
         prop_assert_eq!(&again, &event);
         // Sums are equal by value; the digits must be equal too.
         prop_assert_eq!(again.encode(), record);
-        prop_assert_eq!(render(&again), render(&event));
+        prop_assert_eq!(again.render(), event.render());
     }
 
     #[test]
