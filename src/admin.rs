@@ -22,6 +22,12 @@ use tokio_util::task::TaskTracker;
 /// For a request's head, and for an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// More scrapers than anybody has.
+const MAX_CONNECTIONS: usize = 64;
+
+/// How long to wait after the system refused a connection for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// How often the histograms' samples are taken up, so that they do not pile up between two scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -55,7 +61,13 @@ impl Admin {
                 }
                 accepted = listener.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else { continue };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            if tasks.len() >= MAX_CONNECTIONS {
+                continue;
+            }
             let (admin, end) = (Arc::clone(&admin), end.clone());
             tasks.spawn(async move {
                 let service =

@@ -4,6 +4,7 @@ mod admin;
 mod config;
 mod demo;
 mod key;
+mod limits;
 mod run;
 mod telemetry;
 
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use config::{Config, ConfigError};
 use hookline_dispatcher::DispatcherError;
+use hookline_ingest::DirectoryFileError;
 use run::{RunError, Running};
 
 /// Payment callbacks in, signed webhooks out.
@@ -92,8 +94,11 @@ fn exit_status(error: &RunError) -> u8 {
         RunError::Bind(_) | RunError::BindAdmin { .. } | RunError::Open(_) | RunError::Key(_) => {
             exit::CANNOT_CREATE
         }
-        RunError::Directory(_) => exit::CONFIG,
-        RunError::Dispatcher(DispatcherError::NotDrained) => exit::NOT_DRAINED,
+        RunError::Directory(DirectoryFileError::Read { .. } | DirectoryFileError::Lines { .. }) => {
+            exit::CONFIG
+        }
+        RunError::Directory(DirectoryFileError::Put(_) | DirectoryFileError::Load(_)) => exit::IO_ERROR,
+        RunError::Dispatcher(DispatcherError::NotDrained) | RunError::EdgeNotDrained => exit::NOT_DRAINED,
         RunError::Dispatcher(_) | RunError::Ingest(_) | RunError::Thread(_) | RunError::Panicked => {
             exit::SOFTWARE
         }

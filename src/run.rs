@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hookline_dispatcher::{Dispatcher, DispatcherError};
@@ -22,6 +23,10 @@ use tokio_util::task::TaskTracker;
 use crate::admin::{self, Admin, durability_label};
 use crate::config::Config;
 use crate::key::{self, KeyError};
+use crate::limits;
+
+/// How long the edge may take to answer what it has accepted: well above `ingest.answer_timeout`.
+const EDGE_DRAIN: Duration = Duration::from_secs(45);
 
 /// Why the process ended other than by being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,8 @@ pub(crate) enum RunError {
     Dispatcher(#[from] DispatcherError),
     #[error(transparent)]
     Log(#[from] LogFailure),
+    #[error("stopped with connections that would not end")]
+    EdgeNotDrained,
     #[error("a role panicked")]
     Panicked,
 }
@@ -72,11 +79,18 @@ impl Running {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        limits::raise_open_files(config.ingest.max_connections);
         let sealer = key::load_or_make(&config.key_file)?;
         let log = open_log(&config, clock).await?;
         if let Some(file) = &config.ingest.directory_file {
-            let entries = load_directory_file(file, &log).await?;
-            tracing::info!(entries, file = %file.display(), "loaded the directory");
+            let changes = load_directory_file(file, &log).await?;
+            tracing::info!(?changes, file = %file.display(), "loaded the directory");
+            if changes.refused > 0 {
+                tracing::error!(
+                    changes.refused,
+                    "the directory is older than its file: the log has no space"
+                );
+            }
         }
 
         let gateways = Arc::new(ArcSwap::from_pointee(config.gateways));
@@ -134,19 +148,37 @@ impl Running {
             // Nothing may be written any more: there is nothing to drain into.
             failure = log.failed() => return Err(failure.into()),
         };
-        self.edge_stop.cancel();
-        let edge = if self.edge.is_finished() { Ok(()) } else { edge_result((&mut self.edge).await) };
-        self.dispatcher_stop.cancel();
-        let dispatcher = match ended {
-            Err(RunError::Dispatcher(_)) => Ok(()),
-            _ => dispatcher_result((&mut self.dispatcher).await),
+        let (edge, dispatcher) = tokio::select! {
+            drained = self.drain(&ended) => drained,
+            failure = log.failed() => return Err(failure.into()),
         };
         self.admin_stop.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
+        // Peers that read no answer are not waited for.
+        let _ = tokio::time::timeout(EDGE_DRAIN, self.tasks.wait()).await;
         let joined = self.dispatcher_thread.join().map_err(|_| RunError::Panicked);
         self.log.close().await;
         ended.and(edge).and(dispatcher).and(joined)
+    }
+}
+
+impl Running {
+    /// First the edge, so that nothing new comes in, then the dispatcher. A role that has ended is not waited
+    /// for again.
+    async fn drain(&mut self, ended: &Result<(), RunError>) -> (Result<(), RunError>, Result<(), RunError>) {
+        self.edge_stop.cancel();
+        let edge = if self.edge.is_finished() {
+            Ok(())
+        } else {
+            let drained = tokio::time::timeout(EDGE_DRAIN, &mut self.edge).await;
+            drained.map_or_else(|_| Err(RunError::EdgeNotDrained), edge_result)
+        };
+        self.dispatcher_stop.cancel();
+        let dispatcher = match ended {
+            Err(RunError::Dispatcher(_) | RunError::Panicked) => Ok(()),
+            _ => dispatcher_result((&mut self.dispatcher).await),
+        };
+        (edge, dispatcher)
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hookline_event_log::Log;
 use hookline_schemas::event::{Source, from_notification};
 use hookline_schemas::notification::{
-    Classified, Fields, NotificationType, ReadBodyError, classify, read_fields,
+    Classified, Field, Fields, NotificationType, ReadBodyError, classify, read_fields,
 };
 use hookline_schemas::time::Clock;
 use http::{HeaderMap, Request, header};
@@ -27,6 +27,9 @@ use crate::route::{Route, body_format};
 use crate::settings::Settings;
 use crate::source::{self, FailureLimit};
 use crate::verify::{Unverified, VerifiedNotification, verify};
+
+/// The largest event, encoded, in bytes.
+const MAX_EVENT: usize = 768 * 1024;
 
 /// Everything that a request needs, shared by all of them.
 pub(crate) struct Edge<L: Log> {
@@ -58,7 +61,7 @@ where
         return Err(Refusal::NotReady);
     }
     let limit = max_body(&edge.settings, &route);
-    let permit = edge.admission.try_admit(content_length(&head.headers), limit)?;
+    let permit = edge.admission.try_admit(&route, content_length(&head.headers), limit)?;
     let body = body::read(body, &permit, edge.settings.body_timeout).await?;
 
     let source = source::address_of(peer, &head.headers, &edge.settings.trusted_proxies);
@@ -109,8 +112,11 @@ fn answer_check<L: Log>(
         return CheckCode::NotAccepted;
     }
     let gateway = &notification.gateway().gateway;
-    let client = edge.directory.client(gateway, fields);
     let top_up = edge.directory.top_up(gateway, fields);
+    // Whoever pays, the client that the top-up names may be blocked.
+    let named = || top_up.as_ref().and_then(|(_, top_up)| top_up.client_id.as_deref());
+    let account = fields.text(Field::AccountId).or_else(named);
+    let client = account.and_then(|account| edge.directory.client(gateway, account));
     let known = Known {
         policy: &gateway.policy,
         client: client.as_ref(),
@@ -135,9 +141,13 @@ async fn append<L: Log>(
         body: notification.body(),
         fields,
         top_up_club: top_up.as_ref().and_then(|(_, top_up)| top_up.club_id.as_ref()),
-        accepted_at: edge.clock.wall(),
+        accepted_at: edge.clock.now(),
     });
     match event {
+        // Parked copies are larger than the event, and the log takes 1 MiB.
+        Ok(event) if event.encode().len() > MAX_EVENT => {
+            quarantine(edge, notification, kind, "the event is too large".to_owned()).await
+        }
         Ok(event) => {
             edge.appender.append(&event, top_up, &edge.directory).await?;
             Ok(Accepted::Appended)
@@ -152,7 +162,7 @@ async fn quarantine<L: Log>(
     kind: NotificationType,
     reason: String,
 ) -> Result<Accepted, Refusal> {
-    edge.quarantine.keep(notification, kind, reason, edge.clock.wall()).await?;
+    edge.quarantine.keep(notification, kind, reason, edge.clock.now()).await?;
     Ok(Accepted::Quarantined)
 }
 

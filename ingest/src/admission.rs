@@ -2,17 +2,29 @@
 
 use std::sync::Arc;
 
+use hookline_schemas::notification::NotificationType;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::Refusal;
+use crate::route::Route;
 use crate::settings::Settings;
 
 /// Bytes are counted in units of 1 KiB, because a semaphore counts to 2^32 at a time.
 const UNIT: u64 = 1024;
 
+/// The share of all permits that Checks have for themselves: one in so many. Everything else waits for the
+/// disk with its permit in hand, and when the disk stalls Check must still be answered.
+const CHECK_SHARE: usize = 8;
+
 /// The permits there are.
 #[derive(Debug)]
 pub(crate) struct Admission {
+    checks: Permits,
+    others: Permits,
+}
+
+#[derive(Debug)]
+struct Permits {
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
 }
@@ -26,25 +38,49 @@ pub(crate) struct Permit {
     pub(crate) max_body: u64,
 }
 
+impl Permits {
+    fn new(requests: usize, units: usize) -> Self {
+        Self { requests: Arc::new(Semaphore::new(requests)), bytes: Arc::new(Semaphore::new(units)) }
+    }
+}
+
 impl Admission {
     /// As many permits as the settings say.
     pub(crate) fn new(settings: &Settings) -> Self {
         let units = settings.max_request_bytes.as_u64() / UNIT;
+        let units = usize::try_from(units).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+        // At least one body of the largest size on either side.
+        let largest = usize::try_from(settings.max_body.as_u64().div_ceil(UNIT)).unwrap_or(units);
+        let check_requests = (settings.max_requests / CHECK_SHARE).max(1);
+        let check_units = (units / CHECK_SHARE).max(largest);
         Self {
-            requests: Arc::new(Semaphore::new(settings.max_requests)),
-            bytes: Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(Semaphore::MAX_PERMITS))),
+            checks: Permits::new(check_requests, check_units),
+            others: Permits::new(
+                settings.max_requests.saturating_sub(check_requests).max(1),
+                units.saturating_sub(check_units).max(largest),
+            ),
         }
     }
 
     /// Admits a body of this length (`None`: unknown, so as long as the limit), without waiting.
-    pub(crate) fn try_admit(&self, length: Option<u64>, limit: u64) -> Result<Permit, Refusal> {
+    pub(crate) fn try_admit(
+        &self,
+        route: &Route,
+        length: Option<u64>,
+        limit: u64,
+    ) -> Result<Permit, Refusal> {
         if length.is_some_and(|length| length > limit) {
             return Err(Refusal::TooLarge);
         }
         let max_body = length.unwrap_or(limit);
         let units = u32::try_from(max_body.div_ceil(UNIT)).map_err(|_| Refusal::TooLarge)?;
-        let request = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
-        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(units).map_err(|_| Refusal::Overloaded)?;
+        let permits = match route {
+            Route::Typed { kind: NotificationType::Check, .. } => &self.checks,
+            Route::Typed { .. } | Route::Shared => &self.others,
+        };
+        let request = Arc::clone(&permits.requests).try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
+        let bytes =
+            Arc::clone(&permits.bytes).try_acquire_many_owned(units).map_err(|_| Refusal::Overloaded)?;
         Ok(Permit { _request: request, _bytes: bytes, max_body })
     }
 }

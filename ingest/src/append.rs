@@ -8,6 +8,7 @@ use hookline_event_log::{AppendError, Journal, JournalName, Log, Partition, Tabl
 use hookline_schemas::check::{DirectoryKey, TopUp};
 use hookline_schemas::delivery::encode;
 use hookline_schemas::event::{Event, EventType, partition_key};
+use hookline_schemas::payload::EventData;
 
 use crate::answer::Refusal;
 use crate::directory::{Directory, EDGE_EPOCH};
@@ -23,8 +24,8 @@ impl<L: Log> Appender<L> {
         Self { events: log.journal(JournalName::Events), top_ups: log.table(TableName::TopUps) }
     }
 
-    /// Appends the event. A payment received for a top-up marks it as paid: the mark is handed to the log
-    /// right behind the event, so one sync covers both, and a second payment is refused at Check.
+    /// Appends the event. A payment received, or a hold, for a top-up marks it as paid: the mark is handed to
+    /// the log right behind the event, so one sync covers both, and a second payment is refused at Check.
     pub(crate) async fn append(
         &self,
         event: &Event,
@@ -35,8 +36,7 @@ impl<L: Log> Appender<L> {
         let partition = partition_of(key.as_bytes(), self.events.partitions());
         let appending =
             self.events.append(partition, key.into(), event.encode().into()).await.map_err(refusal)?;
-        let paid =
-            top_up.filter(|(_, top_up)| event.event_type == EventType::PaymentReceived && !top_up.paid);
+        let paid = top_up.filter(|(_, top_up)| !top_up.paid && pays(event, top_up));
         let marking = match paid {
             Some((key, top_up)) => {
                 let value = encode(&TopUp { paid: true, ..top_up });
@@ -57,6 +57,17 @@ impl<L: Log> Appender<L> {
         }
         Ok(())
     }
+}
+
+/// Whether the event takes the top-up: real money, in the sum that was asked for. A hold does so as well; when
+/// it is released, the top-up is over.
+fn pays(event: &Event, top_up: &TopUp) -> bool {
+    let takes = matches!(event.event_type, EventType::PaymentReceived | EventType::PaymentAuthorized);
+    let EventData::Payment(data) = &event.data else { return false };
+    takes
+        && !data.test_mode
+        && data.amount == top_up.amount
+        && data.currency.as_deref() == Some(&top_up.currency)
 }
 
 /// Whatever the log says, the notification is sent again.

@@ -75,9 +75,13 @@ pub(crate) struct Known<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// Whether a body that came as a Check is that of a made payment, which must not be swallowed as a Check.
+/// Whether a body that came as a Check is that of a made payment, a Fail or a Refund, which must not be
+/// swallowed as a Check.
 pub(crate) fn is_type_conflict(fields: &Fields<'_>) -> bool {
+    let of_a_fail_or_refund = [Field::ReasonCode, Field::PaymentTransactionId];
     has_fields_of_a_payment(fields)
+        || of_a_fail_or_refund.into_iter().any(|field| fields.text(field).is_some())
+        || fields.text(Field::Status) == Some("Declined")
 }
 
 /// Answers a Check.
@@ -90,7 +94,8 @@ pub(crate) fn answer(fields: &Fields<'_>, known: Known<'_>) -> CheckCode {
     if policy.paused || client.is_some_and(|client| client.blocked) {
         return CheckCode::NotAccepted;
     }
-    if !is_payment(fields) || (fields.flag(Field::TestMode) && refuses(policy.test_payments)) {
+    let Some(is_test) = test_mode(fields) else { return CheckCode::NotAccepted };
+    if !is_payment(fields) || (is_test && refuses(policy.test_payments)) {
         return CheckCode::NotAccepted;
     }
     let named_by_top_up = top_up.is_some_and(|top_up| top_up.client_id.as_deref() == account);
@@ -132,6 +137,15 @@ fn is_another_clients(top_up: Option<&TopUp>, account: Option<&str>) -> bool {
     match (top_up.and_then(|top_up| top_up.client_id.as_deref()), account) {
         (Some(owner), Some(account)) => owner != account,
         _ => false,
+    }
+}
+
+/// Whether it is a test; `None` where nobody can tell.
+fn test_mode(fields: &Fields<'_>) -> Option<bool> {
+    match fields.text(Field::TestMode) {
+        None => Some(false),
+        Some(text) if text == "0" || text.eq_ignore_ascii_case("false") => Some(false),
+        Some(_) => fields.flag(Field::TestMode).then_some(true),
     }
 }
 
@@ -201,13 +215,20 @@ mod tests {
         let charge = "TransactionId=1&Amount=100.00&Currency=RUB&AccountId=c-1&SubscriptionId=sc_1";
         let top_up = top_up();
         type Row<'a> = (&'a str, &'a CheckPolicy, Option<&'a Client>, Option<&'a TopUp>, CheckCode);
-        let rows: [Row<'_>; 22] = [
+        let rows: [Row<'_>; 23] = [
             (BODY, &policy(), Some(&known), Some(&top_up), MayBePaid),
             (BODY, &policy(), None, Some(&top_up), MayBePaid),
             (BODY, &paused, Some(&known), Some(&top_up), NotAccepted),
             (BODY, &policy(), Some(&blocked), Some(&top_up), NotAccepted),
             (&BODY.replace("TestMode=0", "TestMode=1"), &no_tests, Some(&known), Some(&top_up), NotAccepted),
             (&BODY.replace("TestMode=0", "TestMode=1"), &policy(), Some(&known), Some(&top_up), MayBePaid),
+            (
+                &BODY.replace("TestMode=0", "TestMode=maybe"),
+                &policy(),
+                Some(&known),
+                Some(&top_up),
+                NotAccepted,
+            ),
             (&BODY.replace("c-1", "c-2"), &policy(), None, Some(&top_up), WrongAccount),
             (&BODY.replace("c-1", "c-2"), &policy(), Some(&known), Some(&top_up), WrongAccount),
             (&BODY.replace("c-1", ""), &policy(), None, Some(&top_up), WrongAccount),

@@ -47,8 +47,8 @@ pub enum GatewayConflict {
     /// Two gateways have a secret in common.
     #[error("gateways {0} and {1} have an API secret in common")]
     ApiSecret(GatewayId, GatewayId),
-    /// A gateway without a secret would accept nothing.
-    #[error("gateway {0} has no API secret")]
+    /// A gateway without a secret would accept nothing, one with an empty secret everything.
+    #[error("gateway {0} has no API secret, or an empty one")]
     NoSecret(GatewayId),
     /// Too many gateways take part in the shared URL.
     #[error("{0} gateways have shared_url = true, at most {MAX_SHARED} can")]
@@ -104,7 +104,9 @@ fn conflicts(gateways: &[Gateway]) -> Vec<GatewayConflict> {
         if let Some(other) = public_ids.insert(&gateway.public_id, &gateway.id) {
             conflicts.push(GatewayConflict::PublicId(other.clone(), gateway.id.clone()));
         }
-        if gateway.api_secrets.iter().all(|secret| secret.expose().is_empty()) {
+        // An empty secret would be a key that everybody knows.
+        let is_empty = |secret: &Secret| secret.expose().trim().is_empty();
+        if gateway.api_secrets.is_empty() || gateway.api_secrets.iter().any(is_empty) {
             conflicts.push(GatewayConflict::NoSecret(gateway.id.clone()));
         }
         for secret in &gateway.api_secrets {

@@ -21,7 +21,7 @@ mod settings;
 mod source;
 mod verify;
 
-pub use directory::{DirectoryFileError, load_directory_file};
+pub use directory::{DirectoryChanges, DirectoryFileError, load_directory_file};
 pub use gateways::{GatewayConflict, Gateways};
 pub use metrics::describe;
 pub use server::{BindError, Ingest};

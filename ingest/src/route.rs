@@ -26,7 +26,7 @@ impl Route {
     pub(crate) fn of(method: &Method, path: &str) -> Result<Self, Refusal> {
         let rest = path.strip_prefix(PREFIX).ok_or(Refusal::NotFound)?;
         let route = match rest.trim_end_matches('/').split_once('/') {
-            None if rest == "callback" => Self::Shared,
+            None if rest.trim_end_matches('/') == "callback" => Self::Shared,
             None => return Err(Refusal::NotFound),
             Some((gateway, segment)) => {
                 let kind = NotificationType::of_segment(segment).ok_or(Refusal::NotFound)?;

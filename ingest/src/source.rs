@@ -15,16 +15,24 @@ use http::HeaderMap;
 use ipnet::IpNet;
 
 /// The address that a request comes from: the last one in `X-Forwarded-For` that is no trusted proxy, where
-/// the peer is one; else the peer.
+/// the peer is one; else the peer. Read from the right: what stands further left is the sender's own word.
 pub(crate) fn address_of(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> IpAddr {
+    let peer = peer.to_canonical();
     let is_trusted = |address: &IpAddr| trusted_proxies.iter().any(|network| network.contains(address));
     if !is_trusted(&peer) {
         return peer;
     }
-    let forwarded = headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<IpAddr> =
-        forwarded.flat_map(|value| value.split(',')).map_while(|hop| hop.trim().parse().ok()).collect();
-    hops.into_iter().rev().find(|hop| !is_trusted(hop)).unwrap_or(peer)
+    let values: Vec<&str> =
+        headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok()).collect();
+    let hops = values.iter().rev().flat_map(|value| value.rsplit(','));
+    for hop in hops {
+        match hop.trim().parse::<IpAddr>().map(|hop| hop.to_canonical()) {
+            Ok(hop) if is_trusted(&hop) => {}
+            Ok(hop) => return hop,
+            Err(_) => return peer,
+        }
+    }
+    peer
 }
 
 /// Counts wrong signatures per source.
@@ -80,6 +88,9 @@ mod tests {
             ("10.0.0.1", "203.0.113.9, 198.51.100.7, 10.0.0.2", "198.51.100.7"),
             ("10.0.0.1", "10.0.0.3", "10.0.0.1"),
             ("10.0.0.1", "not an address", "10.0.0.1"),
+            ("10.0.0.1", "198.51.100.7, not an address, 203.0.113.9", "203.0.113.9"),
+            ("10.0.0.1", "198.51.100.7, not an address", "10.0.0.1"),
+            ("::ffff:10.0.0.1", "198.51.100.7", "198.51.100.7"),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert("x-forwarded-for", HeaderValue::from_static(forwarded));

@@ -181,6 +181,8 @@ pub struct ExceptionRecord {
     pub tries: u32,
     /// When it is tried again.
     pub due: Timestamp,
+    /// Given up from here on.
+    pub deadline: Timestamp,
 }
 
 /// The endpoint's health as it is written down.
@@ -219,9 +221,16 @@ impl OwnerMarker {
 }
 
 impl LaneRecord {
+    const PREFIX: &'static str = "lane/";
+
     /// The key of a webhook's lane.
     pub fn key(webhook: &WebhookId) -> String {
-        format!("lane/{webhook}")
+        format!("{}{webhook}", Self::PREFIX)
+    }
+
+    /// Whose lane has this key.
+    pub fn webhook_of_key(key: &[u8]) -> Option<WebhookId> {
+        std::str::from_utf8(key).ok()?.strip_prefix(Self::PREFIX).map(WebhookId::new)
     }
 }
 

@@ -69,10 +69,12 @@ impl GatewayConfig {
             self.api_secrets.extend(lines.map(Secret::new));
         }
         let name = self.id.as_str();
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+        if name.is_empty()
+            || name.len() > 100
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
         {
             return Err(format!(
-                "gateway {name:?}: an id is letters, digits, _ and -, because it stands in a URL"
+                "gateway {name:?}: an id is up to 100 letters, digits, _ and -, because it stands in a URL"
             ));
         }
         Ok(Gateway {

@@ -25,6 +25,18 @@ use webhooks::WebhookConfig;
 /// The defaults; also the reference.
 const DEFAULTS: &str = include_str!("../../hookline.default.toml");
 
+/// What a body may be at most, so that its quarantined copy fits into a record.
+const MAX_BODY: ByteSize = ByteSize::kib(480);
+
+/// What a body may be at most where many keys may have to be tried.
+const MAX_SHARED_BODY: ByteSize = ByteSize::kib(64);
+
+/// How long CloudPayments waits for an answer.
+const MAX_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The shortest interval that is not a busy loop.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
+
 /// The tables that a configuration may hold.
 const TABLES: [&str; 9] =
     ["data_dir", "log", "ingest", "admin", "dispatcher", "sealing", "telemetry", "gateways", "webhooks"];
@@ -132,7 +144,11 @@ impl Config {
             figment = figment.merge(Toml::file_exact(file));
         }
         let directory = file.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
-        Self::check(&figment.merge(Env::prefixed("HOOKLINE_").split("__")), &directory)
+        // Names without a table are not ours, whoever sets them: Kubernetes makes HOOKLINE_SERVICE_HOST of a
+        // service called hookline.
+        let ours = |key: &figment::value::UncasedStr| key == "data_dir" || key.as_str().contains("__");
+        let environment = Env::prefixed("HOOKLINE_").filter(ours).split("__");
+        Self::check(&figment.merge(environment), &directory)
     }
 
     /// Checks everything; `directory` is where the configuration file stands.
@@ -164,6 +180,9 @@ impl Config {
         let gateways = gateways::check(gateways, &mut problems);
         let webhooks: Vec<WebhookConfig> = entries(figment, "webhooks", &mut problems);
         let webhooks: Vec<Webhook> = webhooks::check(webhooks, parked, allow_http, &mut problems);
+        if let Some(log) = &log {
+            problems.extend(problems_of_log(log));
+        }
         if let Some(ingest) = &ingest {
             problems.extend(problems_of_ingest(ingest));
         }
@@ -232,8 +251,16 @@ fn problems_of_ingest(ingest: &hookline_ingest::Settings) -> Vec<String> {
     problems.extend(
         positive.iter().filter(|(_, value)| *value == 0).map(|(name, _)| format!("ingest.{name} is 0")),
     );
-    if ingest.max_body.as_u64() > 1024 * 1024 {
-        problems.push("ingest.max_body is above 1 MiB, the largest record that the log takes".to_owned());
+    if ingest.max_body > MAX_BODY {
+        problems.push(format!("ingest.max_body is above {MAX_BODY}: the log takes records of 1 MiB"));
+    }
+    if ingest.max_shared_body > MAX_SHARED_BODY {
+        problems.push(format!(
+            "ingest.max_shared_body is above {MAX_SHARED_BODY}: many keys may have to be tried"
+        ));
+    }
+    if ingest.answer_timeout > MAX_ANSWER_TIMEOUT {
+        problems.push("ingest.answer_timeout is above 30s: CloudPayments does not wait longer".to_owned());
     }
     if ingest.max_request_bytes < ingest.max_body {
         problems
@@ -257,8 +284,32 @@ fn problems_of_dispatcher(dispatcher: &hookline_dispatcher::Settings, parked: Du
             .filter(|(_, value)| *value == 0)
             .map(|(name, _)| format!("dispatcher.{name} is empty or 0")),
     );
+    let durations = [
+        ("commit_interval", dispatcher.commit_interval),
+        ("lane_interval", dispatcher.lane_interval),
+        ("budget", dispatcher.budget),
+        ("attempt_timeout", dispatcher.attempt_timeout),
+    ];
+    let short = durations.iter().filter(|(_, value)| *value < MIN_INTERVAL);
+    problems.extend(short.map(|(name, _)| format!("dispatcher.{name} is below 10ms")));
+    if dispatcher.window_bytes.as_u64() == 0 {
+        problems.push("dispatcher.window_bytes is 0: nothing would ever be fetched".to_owned());
+    }
     if let Some(problem) = problem_of_deadline(dispatcher.deadline, parked) {
         problems.push(format!("dispatcher.deadline {problem}"));
+    }
+    problems
+}
+
+fn problems_of_log(log: &LogConfig) -> Vec<String> {
+    let mut problems = Vec::new();
+    let counts = [("event_partitions", log.event_partitions), ("lane_partitions", log.lane_partitions)];
+    problems
+        .extend(counts.iter().filter(|(_, count)| *count == 0).map(|(name, _)| format!("log.{name} is 0")));
+    if log.map_size.as_u64() / 2 < log.reserve.as_u64() {
+        problems.push(
+            "log.reserve is above half of log.map_size: too little would be left for records".to_owned(),
+        );
     }
     problems
 }
@@ -365,6 +416,22 @@ mod tests {
         let all = check("[dispatcher]\ndeadline = \"97h\"").expect_err("too long").0.join("\n");
         assert!(all.contains("retention of parked"), "{all}");
         assert!(check("[dispatcher]\ndeadline = \"96h\"").is_ok());
+    }
+
+    #[test]
+    fn what_would_hang_or_refuse_for_ever_is_refused() {
+        for (text, part) in [
+            ("[dispatcher]\ncommit_interval = \"0s\"", "commit_interval"),
+            ("[dispatcher]\nlane_interval = \"1us\"", "lane_interval"),
+            ("[dispatcher]\nwindow_bytes = \"0 B\"", "window_bytes"),
+            ("[log]\nevent_partitions = 0", "event_partitions"),
+            ("[log]\nmap_size = \"300 MiB\"", "reserve"),
+            ("[ingest]\nmax_body = \"1 MiB\"", "max_body"),
+            ("[ingest]\nmax_shared_body = \"65 KiB\"", "max_shared_body"),
+        ] {
+            let all = check(text).expect_err(text).0.join("\n");
+            assert!(all.contains(part), "{text}: {all}");
+        }
     }
 
     #[test]

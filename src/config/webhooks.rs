@@ -36,9 +36,9 @@ struct Schedule(#[serde(with = "hookline_dispatcher::durations")] Vec<Duration>)
 
 impl WebhookConfig {
     fn into_webhook(self, parked: Duration, allow_http: bool) -> Result<Webhook, String> {
-        let url = parse_url(&self.url).map_err(|error| format!("url {}: {error}", self.url))?;
+        let url = parse_url(&self.url).map_err(|error| format!("url: {error}"))?;
         if !allow_http && url.scheme_str() == Some("http") {
-            return Err(format!("url {}: http needs dispatcher.allow_http = true", self.url));
+            return Err(format!("url {url}: http needs dispatcher.allow_http = true"));
         }
         let secret = WebhookSecret::parse(self.secret()?.expose()).map_err(|error| error.to_string())?;
         if self.events.is_empty() {

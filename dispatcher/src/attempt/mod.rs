@@ -63,11 +63,15 @@ impl Sender {
         if !self.allow_http && webhook.url.scheme_str() != Some("https") {
             return retryable(FailureReason::BlockedAddress);
         }
+        let began = self.clock.elapsed();
         let request = self.request(webhook, event);
         match tokio::time::timeout(self.timeout, self.client.request(request)).await {
             Err(_) => retryable(FailureReason::Timeout),
             Ok(Err(error)) => retryable(reason_of(&error)),
-            Ok(Ok(response)) => self.outcome(response).await,
+            Ok(Ok(response)) => {
+                let left = (began + self.timeout).saturating_sub(self.clock.elapsed());
+                self.outcome(response, left).await
+            }
         }
     }
 
@@ -95,12 +99,12 @@ impl Sender {
         request
     }
 
-    async fn outcome(&self, response: Response<Incoming>) -> AttemptOutcome {
+    async fn outcome(&self, response: Response<Incoming>, left: Duration) -> AttemptOutcome {
         let status = response.status();
         let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = asked.and_then(|value| retry_after::parse(value, self.clock.wall()));
         // Neither an endless body nor one that breaks changes what the status said.
-        let _ = tokio::time::timeout(BODY_TIMEOUT, drain(response.into_body())).await;
+        let _ = tokio::time::timeout(left.min(BODY_TIMEOUT), drain(response.into_body())).await;
         let reason = FailureReason::Status(status.as_u16());
         match status {
             _ if status.is_success() => AttemptOutcome::Delivered { status: status.as_u16() },

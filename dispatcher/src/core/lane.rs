@@ -36,6 +36,8 @@ pub(crate) struct Exception {
     pub(crate) tries: u32,
     /// When it is tried again.
     pub(crate) due: Timestamp,
+    /// Given up from here on.
+    pub(crate) deadline: Timestamp,
     /// Being loaded from the log.
     pub(crate) loading: bool,
 }
@@ -99,7 +101,8 @@ impl Lane {
     pub(crate) fn resume(record: &LaneRecord, registered: Offset) -> Self {
         let cursor = Offset(record.cursor);
         let exception = |exception: &ExceptionRecord| {
-            let state = Exception { tries: exception.tries, due: exception.due, loading: false };
+            let ExceptionRecord { tries, due, deadline, .. } = *exception;
+            let state = Exception { tries, due, deadline, loading: false };
             (Offset(exception.offset), state)
         };
         let exceptions: BTreeMap<_, _> = record.exceptions.iter().map(exception).collect();
@@ -163,7 +166,8 @@ impl Lane {
         match place {
             _ if struck => {}
             Place::Exception { due } => {
-                self.exceptions.insert(offset, Exception { tries: parked.tries, due, loading: false });
+                let (tries, deadline) = (parked.tries, parked.deadline);
+                self.exceptions.insert(offset, Exception { tries, due, deadline, loading: false });
             }
             Place::InOrder if contiguous && self.ready.len() < limit => {
                 let tries = parked.tries;
@@ -232,11 +236,20 @@ impl Lane {
 
     /// The exception that is due first and is not being worked on.
     pub(crate) fn first_due_exception(&self) -> Option<(Offset, Timestamp)> {
+        self.first_exception_by(|exception| exception.due.min(exception.deadline))
+    }
+
+    /// The exception that is given up first and is not being worked on.
+    pub(crate) fn first_dying_exception(&self) -> Option<(Offset, Timestamp)> {
+        self.first_exception_by(|exception| exception.deadline)
+    }
+
+    fn first_exception_by(&self, time: impl Fn(&Exception) -> Timestamp) -> Option<(Offset, Timestamp)> {
         let idle = self
             .exceptions
             .iter()
             .filter(|(offset, exception)| !exception.loading && !self.busy.contains(offset));
-        idle.map(|(offset, exception)| (*offset, exception.due)).min_by_key(|(_, due)| *due)
+        idle.map(|(offset, exception)| (*offset, time(exception))).min_by_key(|(_, at)| *at)
     }
 
     /// Marks an exception as being loaded.
@@ -264,12 +277,12 @@ impl Lane {
 
     /// The delivery failed while its neighbours passed. `false`: there is no place for another exception, the
     /// delivery stays busy and has to be appended again.
-    pub(crate) fn except(&mut self, offset: Offset, tries: u32, due: Timestamp) -> bool {
+    pub(crate) fn except(&mut self, offset: Offset, tries: u32, due: Timestamp, deadline: Timestamp) -> bool {
         if !self.exceptions.contains_key(&offset) && self.exceptions.len() >= MAX_EXCEPTIONS {
             return false;
         }
         self.busy.remove(&offset);
-        self.exceptions.insert(offset, Exception { tries, due, loading: false });
+        self.exceptions.insert(offset, Exception { tries, due, deadline, loading: false });
         self.dirty = true;
         true
     }
@@ -324,6 +337,7 @@ impl Lane {
             offset: offset.0,
             tries: exception.tries,
             due: exception.due,
+            deadline: exception.deadline,
         };
         LaneRecord {
             webhook: webhook.clone(),

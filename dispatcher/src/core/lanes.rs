@@ -42,24 +42,18 @@ impl Core {
     pub(super) fn follow(
         &mut self,
         partition: Partition,
-        records: Vec<(Offset, Option<ParkedDelivery>)>,
+        records: Vec<(Offset, ParkedDelivery)>,
         actions: &mut Vec<Action>,
     ) {
         for (offset, parked) in records {
-            let webhook = match (&parked, &self.webhooks) {
-                (Some(parked), Some(webhooks)) => webhooks.find(&parked.webhook).cloned(),
-                _ => None,
-            };
-            match (parked, webhook) {
-                (Some(parked), Some(webhook)) => {
+            let webhook = self.webhooks.as_ref().and_then(|webhooks| webhooks.find(&parked.webhook)).cloned();
+            match webhook {
+                Some(webhook) => {
                     let endpoint = self.endpoint_of(&webhook);
                     self.register(partition, endpoint, offset, parked, actions);
                 }
-                (parked, _) => {
-                    match parked {
-                        Some(_) => self.counts.lane_cancelled += 1,
-                        None => self.counts.unreadable += 1,
-                    }
+                None => {
+                    self.counts.lane_cancelled += 1;
                     if let Some(shard) = self.shards.get_mut(&partition) {
                         shard.follow(offset, EndpointKey(u64::MAX), true);
                     }
@@ -123,6 +117,7 @@ impl Core {
             return;
         }
         self.bury_expired_head(key, actions);
+        self.load_expired_exceptions(key, actions);
         if self.endpoint(key).breaker.is_open() {
             self.probe(key, actions);
         } else {
@@ -146,7 +141,7 @@ impl Core {
             && let Some((offset, due)) = self.endpoint(key).lane.first_due_exception()
             && due <= self.now
         {
-            self.load_exception(key, offset, actions);
+            self.load_exception(key, offset, false, actions);
         }
     }
 
@@ -175,17 +170,23 @@ impl Core {
             && let Some((offset, _)) = endpoint.lane.first_due_exception()
         {
             endpoint.breaker.begin_probe();
-            self.load_exception(key, offset, actions);
+            self.load_exception(key, offset, true, actions);
         }
     }
 
     /// Loads an exception to attempt it; its permit is taken now.
-    fn load_exception(&mut self, key: EndpointKey, offset: Offset, actions: &mut Vec<Action>) {
+    fn load_exception(
+        &mut self,
+        key: EndpointKey,
+        offset: Offset,
+        is_probe: bool,
+        actions: &mut Vec<Action>,
+    ) {
         let endpoint = self.endpoint_mut(key);
         endpoint.lane.begin_loading_exception(offset);
         endpoint.in_flight += 1;
         let (webhook, partition) = (endpoint.id.clone(), endpoint.partition);
-        let load = Load::Exception { offset };
+        let load = Load::Exception { offset, is_probe };
         actions.push(Action::Load { endpoint: key, webhook, partition, load, limit: 1 });
     }
 
@@ -210,9 +211,8 @@ impl Core {
     ) {
         match load {
             Load::Backlog { from, .. } => self.endpoint_mut(key).lane.take_loaded(from, records, next),
-            Load::Exception { offset } => {
+            Load::Exception { offset, is_probe } => {
                 let found = records.into_iter().find(|(found, _)| *found == offset);
-                let is_probe = self.endpoint(key).breaker.is_open();
                 let tries = self.endpoint_mut(key).lane.take_exception(offset);
                 match (found, tries) {
                     (Some((_, parked)), Some(tries)) => {
@@ -222,11 +222,11 @@ impl Core {
                     (None, Some(_)) => {
                         // Retention took the record: a loss, and counted as one.
                         self.counts.expired += 1;
-                        self.give_back_permit(key);
+                        self.give_back_permit(key, is_probe);
                         self.endpoint_mut(key).lane.settle(offset);
                     }
                     // Settled meanwhile by a late 2xx.
-                    (_, None) => self.give_back_permit(key),
+                    (_, None) => self.give_back_permit(key, is_probe),
                 }
             }
         }
@@ -244,7 +244,7 @@ impl Core {
     ) {
         let webhook = self.endpoint(key).webhook.clone();
         let Some(webhook) = webhook.filter(|_| delivery.parked.deadline > self.now) else {
-            self.give_back_permit(key);
+            self.give_back_permit(key, is_probe);
             return self.bury_from_lane(key, offset, &delivery, None, DeadReason::Deadline, actions);
         };
         delivery.tries += 1;
@@ -257,10 +257,21 @@ impl Core {
     }
 
     /// What a permit was taken for is not attempted after all.
-    fn give_back_permit(&mut self, key: EndpointKey) {
+    fn give_back_permit(&mut self, key: EndpointKey, was_probe: bool) {
         let endpoint = self.endpoint_mut(key);
         endpoint.in_flight -= 1;
-        endpoint.breaker.abandon_probe();
+        if was_probe {
+            endpoint.breaker.abandon_probe();
+        }
+    }
+
+    /// The same for exceptions: they are loaded, whatever the breaker says, and buried when they come.
+    fn load_expired_exceptions(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
+        while let Some((offset, deadline)) = self.endpoint(key).lane.first_dying_exception()
+            && deadline <= self.now
+        {
+            self.load_exception(key, offset, false, actions);
+        }
     }
 
     /// While an endpoint is down nobody attempts what waits: its deadline is looked after here.
@@ -279,7 +290,8 @@ impl Core {
         let due = if endpoint.breaker.is_open() {
             let head = endpoint.lane.head().map(|(_, head)| head.parked.deadline);
             let probe = endpoint.breaker.next_probe().filter(|_| head.is_some() || exception.is_some());
-            [probe, head].into_iter().flatten().min()
+            let dying = endpoint.lane.first_dying_exception().map(|(_, deadline)| deadline);
+            [probe, head, dying].into_iter().flatten().min()
         } else {
             // With no permit free, the end of an attempt looks again.
             exception.filter(|_| self.free_permits(key) > 0)

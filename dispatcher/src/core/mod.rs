@@ -92,7 +92,7 @@ impl Prepared {
 #[derive(Debug)]
 pub(crate) struct FetchedEvent {
     pub(crate) offset: Offset,
-    /// `None`: not an event of this version; it is counted and plans nothing.
+    /// `None`: not an event of this version; it is counted, and holds the watermark.
     pub(crate) event: Option<Event>,
     pub(crate) bytes: usize,
 }
@@ -111,7 +111,7 @@ pub(crate) enum Input {
     /// Events, in order.
     Fetched { partition: Partition, events: Vec<FetchedEvent> },
     /// Parked deliveries, in order, of all lanes of the partition.
-    Followed { partition: Partition, records: Vec<(Offset, Option<ParkedDelivery>)> },
+    Followed { partition: Partition, records: Vec<(Offset, ParkedDelivery)> },
     /// What [`Action::Load`] asked for.
     Loaded { endpoint: EndpointKey, load: Load, records: Vec<(Offset, ParkedDelivery)>, next: Offset },
     /// An attempt ended.
@@ -155,7 +155,12 @@ pub(crate) enum Load {
     /// More of the backlog, in order.
     Backlog { from: Offset, until: Offset },
     /// One exception.
-    Exception { offset: Offset },
+    Exception {
+        /// Its record.
+        offset: Offset,
+        /// It is loaded to be the probe of an endpoint that is down.
+        is_probe: bool,
+    },
 }
 
 /// What the core counts, beside the totals of its windows. Since the start of the process.

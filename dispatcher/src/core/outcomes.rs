@@ -129,7 +129,7 @@ impl Core {
                 let lane = &mut self.endpoint_mut(key).lane;
                 if lane_holds_its_place && !lane.is_exception(offset) {
                     lane.put_back(offset, delivery);
-                } else if !lane.except(offset, delivery.tries, due) {
+                } else if !lane.except(offset, delivery.tries, due, delivery.parked.deadline) {
                     self.park_again(key, offset, &delivery, *reason, actions);
                 }
             }

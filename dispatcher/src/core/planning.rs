@@ -18,6 +18,9 @@ use super::{Action, AttemptKey, Core, DeliveryKey, EndpointKey, FetchedEvent, Pr
 /// The one quick retry comes within this time, with full jitter.
 const QUICK_RETRY: Duration = Duration::from_millis(300);
 
+/// How long after the deadline of an attempt its parked copy may go out.
+const DEADLINE_SLACK: Duration = Duration::from_secs(1);
+
 /// A delivery of the window, until it is settled.
 #[derive(Debug)]
 pub(super) struct Delivery {
@@ -72,10 +75,12 @@ impl Core {
             self.counts.fetched += 1;
             match event {
                 Some(event) => self.plan_event(partition, offset, event, bytes, actions),
+                // A slot that nothing settles: the watermark stays below it until a version that can read it
+                // takes over.
                 None => {
                     self.counts.unreadable += 1;
                     if let Some(window) = self.windows.get_mut(&partition) {
-                        window.open(offset, 0, 0);
+                        window.open(offset, 1, 0);
                     }
                 }
             }
@@ -228,7 +233,8 @@ impl Core {
                 State::Attempting(attempt) => {
                     let Some(attempt) = self.attempts.get_mut(&attempt) else { continue };
                     attempt.target = Target::Detached { parked: None };
-                    let not_before = attempt.deadline;
+                    // A little later than the attempt ends, so that its end is known first.
+                    let not_before = attempt.deadline.after(DEADLINE_SLACK);
                     self.park(key, not_before, actions);
                 }
             }

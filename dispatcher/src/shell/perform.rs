@@ -168,7 +168,7 @@ impl<L: Log> Performer<L> {
         let Input::AttemptFinished { attempt, outcome } = input else { return };
         let Some(begun) = self.begun.remove(attempt) else { return };
         let took = self.clock.now().since(begun.at);
-        metrics.attempted(outcome, took, self.clock.wall().since(begun.accepted_at));
+        metrics.attempted(outcome, took, self.clock.now().since(begun.accepted_at));
         if !self.record_attempt(begun, outcome, took) {
             metrics.left_unrecorded();
         }
@@ -225,7 +225,7 @@ async fn load_until_it_succeeds<L: Log>(
 ) -> (Vec<(Offset, ParkedDelivery)>, Offset) {
     let (mut from, until) = match load {
         Load::Backlog { from, until } => (from, until),
-        Load::Exception { offset } => (offset, offset.next()),
+        Load::Exception { offset, .. } => (offset, offset.next()),
     };
     let key = Bytes::copy_from_slice(webhook.as_str().as_bytes());
     loop {

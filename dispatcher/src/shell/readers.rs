@@ -90,7 +90,7 @@ impl<L: Log> Readers<L> {
         match batch {
             Ok(batch) => {
                 self.idle.insert((journal, partition), reader);
-                Ok(vec![input(journal, partition, batch)])
+                Ok(vec![input(journal, partition, batch)?])
             }
             // Retention overtook the reader: what is missing is lost, and said so; the rest goes on.
             Err(ReadError::Expired { first, asked, .. }) => {
@@ -112,13 +112,16 @@ impl<L: Log> Readers<L> {
     }
 }
 
-fn input(journal: JournalName, partition: Partition, batch: Batch) -> Input {
-    match journal {
+fn input(journal: JournalName, partition: Partition, batch: Batch) -> Result<Input, ReadError> {
+    Ok(match journal {
         JournalName::Events => {
             Input::Fetched { partition, events: batch.records.iter().map(fetched_event).collect() }
         }
-        _ => Input::Followed { partition, records: batch.records.iter().map(parked_delivery).collect() },
-    }
+        _ => {
+            let records = batch.records.iter().map(parked_delivery).collect::<Result<_, _>>()?;
+            Input::Followed { partition, records }
+        }
+    })
 }
 
 fn fetched_event(record: &Record) -> FetchedEvent {
@@ -129,10 +132,15 @@ fn fetched_event(record: &Record) -> FetchedEvent {
     FetchedEvent { offset: record.offset, event: event.ok(), bytes: record.value.len() }
 }
 
-fn parked_delivery(record: &Record) -> (Offset, Option<ParkedDelivery>) {
+/// A parked delivery that can't be read was written by a later version: this one must not pass it by, and
+/// does not know whose it is.
+fn parked_delivery(record: &Record) -> Result<(Offset, ParkedDelivery), ReadError> {
     let parked = decode(&record.value);
-    if let Err(error) = &parked {
-        tracing::error!(offset = record.offset.0, %error, "a parked delivery can't be read");
-    }
-    (record.offset, parked.ok())
+    let parked = parked.map_err(|error| {
+        ReadError::Backend(format!(
+            "the parked delivery at offset {} can't be read, run the version that wrote it: {error}",
+            record.offset.0
+        ))
+    })?;
+    Ok((record.offset, parked))
 }

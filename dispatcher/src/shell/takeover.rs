@@ -5,7 +5,7 @@ use hookline_event_log::{
     AppendError, Change, Committed, Entry, Epoch, Fence, Journal, JournalName, Log, Offset, Partition,
     ReadError, ReadLimit, Table, TableName, TableWatch, Verdict,
 };
-use hookline_schemas::delivery::{LaneRecord, OwnerMarker, decode, encode};
+use hookline_schemas::delivery::{BreakerRecord, LaneRecord, OwnerMarker, decode, encode};
 use hookline_schemas::event::EventIdentity;
 
 use super::Happened;
@@ -34,7 +34,8 @@ pub(super) async fn take_over_events<L: Log>(
     let mut position = Offset(from.0.saturating_sub(repeat_memory as u64)).max(first);
     let mut events = Vec::new();
     while position < from {
-        let batch = journal.read(partition, position, None, LIMIT).await?;
+        // The memory is a service, not a duty: what can't be read is not remembered.
+        let Ok(batch) = journal.read(partition, position, None, LIMIT).await else { break };
         if batch.records.is_empty() {
             break;
         }
@@ -71,9 +72,7 @@ pub(super) async fn take_over_lanes<L: Log>(
     }
     let mut lanes = Vec::new();
     for entry in records {
-        let Some(record) = entry.value.as_deref().and_then(|value| decode::<LaneRecord>(value).ok()) else {
-            continue;
-        };
+        let Some(record) = lane_record(&entry) else { continue };
         let liar = record.drained && fence.judge(&entry) == Verdict::LateForeign;
         let record = LaneRecord { drained: record.drained && !liar, ..record };
         if liar {
@@ -87,6 +86,21 @@ pub(super) async fn take_over_lanes<L: Log>(
     let registered = committed.map_or(Offset::START, |committed| committed.offset);
     let inputs = vec![Input::LanesGranted { partition, epoch, registered, lanes }];
     Ok(Happened::TakenOver(inputs, Source { journal: JournalName::Parked, partition, from: registered }))
+}
+
+/// A lane record that can't be read was written by a later version. Its lane is read again from the start:
+/// that costs duplicates, and nothing else.
+fn lane_record(entry: &Entry) -> Option<LaneRecord> {
+    let value = entry.value.as_deref()?;
+    match decode(value) {
+        Ok(record) => Some(record),
+        Err(error) => {
+            let webhook = LaneRecord::webhook_of_key(&entry.key)?;
+            tracing::error!(%webhook, %error, "a lane record can't be read: its lane is read again from the start");
+            let breaker = BreakerRecord::default();
+            Some(LaneRecord { webhook, cursor: 0, drained: false, exceptions: Vec::new(), breaker })
+        }
+    }
 }
 
 /// Everything that stands in a partition of the table: markers and lane records.

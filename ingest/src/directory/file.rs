@@ -5,7 +5,8 @@
 //! {"top_up": {"gateway": "gw_demo", "invoice_id": "i-1", "amount": "100.00", "currency": "RUB",
 //!             "client_id": "c-1", "club_id": "club_1", "expires_at": "2026-12-01T00:00:00Z"}}
 //! ```
-//! (each on one line). A top-up that has been paid stays paid, whatever the file says.
+//! (each on one line). What the file does not name any more is removed; a top-up that has been paid stays, and
+//! stays paid, whatever the file says.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -84,33 +85,80 @@ struct TopUpLine {
     paid: bool,
 }
 
-/// Puts what the file names into the tables. When it returns, all of it is durable and the number of
-/// entries is given back.
+/// What loading a directory file has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DirectoryChanges {
+    /// Entries that the file names.
+    pub named: usize,
+    /// Of those, how many were put because they are new or differ.
+    pub put: usize,
+    /// Entries that the file names no more, and that were removed.
+    pub removed: usize,
+    /// Changes that the log had no space for: the directory is older than the file.
+    pub refused: usize,
+}
+
+/// Makes the tables say what the file says: what is new or differs is put, what is not named any more is
+/// removed. When it returns, all of it is durable but what there was no space for.
 ///
 /// # Errors
 ///
-/// If the file can't be read, a line is malformed (nothing is put then), or the log does not take it.
-pub async fn load_directory_file<L: Log>(path: &Path, log: &L) -> Result<usize, DirectoryFileError> {
+/// If the file can't be read, a line is malformed (nothing is changed then), or the log fails.
+pub async fn load_directory_file<L: Log>(
+    path: &Path,
+    log: &L,
+) -> Result<DirectoryChanges, DirectoryFileError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| DirectoryFileError::Read { path: path.to_owned(), source })?;
     let lines = parse(&text).map_err(|lines| DirectoryFileError::Lines { path: path.to_owned(), lines })?;
-    let paid = paid_top_ups(log).await?;
-    let mut in_flight: VecDeque<Appending> = VecDeque::new();
-    let count = lines.len();
+    let mut present = entries_of(log, TableName::Clients).await?;
+    present.extend(entries_of(log, TableName::TopUps).await?);
+
+    let mut changes = DirectoryChanges { named: lines.len(), ..DirectoryChanges::default() };
+    let mut puts = Vec::new();
     for line in lines {
-        let (table, key, value) = entry(line, &paid);
-        let put = log.table(table).put(Partition(0), key, Some(value), EDGE_EPOCH).await?;
-        in_flight.push_back(put);
+        let (place, value) = entry(line, &present);
+        if present.remove(&place).as_ref() != Some(&value) {
+            puts.push((place, Some(value)));
+            changes.put += 1;
+        }
+    }
+    // A top-up that has been paid stays, or a line that comes again would ask for the money again.
+    let removed = present.into_iter().filter(|(place, value)| !is_paid(*place, value));
+    puts.extend(removed.map(|(place, _)| (place, None)));
+    changes.removed = puts.len() - changes.put;
+    changes.refused = put_all(log, puts).await?;
+    Ok(changes)
+}
+
+/// Where an entry of the directory stands.
+type Place = (TableName, DirectoryKey);
+
+/// Puts everything; says for how much there was no space.
+async fn put_all<L: Log>(log: &L, puts: Vec<(Place, Option<Bytes>)>) -> Result<usize, AppendError> {
+    let mut in_flight: VecDeque<Appending> = VecDeque::new();
+    let mut refused = 0;
+    let mut count = |acknowledged| match acknowledged {
+        Ok(_) => Ok(()),
+        Err(AppendError::NoSpace) => {
+            refused += 1;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    for ((table, key), value) in puts {
+        let key = Bytes::copy_from_slice(&key.0);
+        in_flight.push_back(log.table(table).put(Partition(0), key, value, EDGE_EPOCH).await?);
         if in_flight.len() >= IN_FLIGHT
             && let Some(oldest) = in_flight.pop_front()
         {
-            oldest.await?;
+            count(oldest.await)?;
         }
     }
     for put in in_flight {
-        put.await?;
+        count(put.await)?;
     }
-    Ok(count)
+    Ok(refused)
 }
 
 fn parse(text: &str) -> Result<Vec<Line>, Vec<String>> {
@@ -126,14 +174,15 @@ fn parse(text: &str) -> Result<Vec<Line>, Vec<String>> {
     if problems.is_empty() { Ok(parsed) } else { Err(problems) }
 }
 
-fn entry(line: Line, paid: &HashMap<DirectoryKey, bool>) -> (TableName, Bytes, Bytes) {
+/// What a line says, given what is there: a top-up that has been paid stays paid.
+fn entry(line: Line, present: &HashMap<Place, Bytes>) -> (Place, Bytes) {
     match line {
         Line::Client(ClientLine { organization, client_id, blocked }) => {
             let key = DirectoryKey::of_client(&organization, &client_id);
-            (TableName::Clients, key_bytes(key), encode(&Client { blocked }).into())
+            ((TableName::Clients, key), encode(&Client { blocked }).into())
         }
         Line::TopUp(line) => {
-            let key = DirectoryKey::of_top_up(&line.gateway, &line.invoice_id);
+            let place = (TableName::TopUps, DirectoryKey::of_top_up(&line.gateway, &line.invoice_id));
             let milliseconds = |at: jiff::Timestamp| u64::try_from(at.as_millisecond()).unwrap_or(0);
             let top_up = TopUp {
                 amount: line.amount,
@@ -141,28 +190,29 @@ fn entry(line: Line, paid: &HashMap<DirectoryKey, bool>) -> (TableName, Bytes, B
                 client_id: line.client_id,
                 club_id: line.club_id,
                 expires_at: line.expires_at.map(|at| Timestamp(milliseconds(at))),
-                paid: line.paid || paid.get(&key).copied().unwrap_or(false),
+                paid: line.paid || present.get(&place).is_some_and(|value| is_paid(place, value)),
             };
-            (TableName::TopUps, key_bytes(key), encode(&top_up).into())
+            (place, encode(&top_up).into())
         }
     }
 }
 
-fn key_bytes(key: DirectoryKey) -> Bytes {
-    Bytes::copy_from_slice(&key.0)
+fn is_paid((table, _): Place, value: &[u8]) -> bool {
+    table == TableName::TopUps && decode::<TopUp>(value).is_ok_and(|top_up| top_up.paid)
 }
 
-/// Which top-ups of an earlier life have been paid.
-async fn paid_top_ups<L: Log>(log: &L) -> Result<HashMap<DirectoryKey, bool>, ReadError> {
-    let mut paid = HashMap::new();
-    let mut watch = log.table(TableName::TopUps).watch(&[Partition(0)]);
+/// What a table of the directory holds now.
+async fn entries_of<L: Log>(log: &L, table: TableName) -> Result<HashMap<Place, Bytes>, ReadError> {
+    let mut entries = HashMap::new();
+    let mut watch = log.table(table).watch(&[Partition(0)]);
     while let Change::Entry(entry) = watch.next().await? {
-        let top_up = entry.value.as_deref().and_then(|value| decode::<TopUp>(value).ok());
-        if let (Some(key), Some(top_up)) = (DirectoryKey::from_bytes(&entry.key), top_up) {
-            paid.insert(key, top_up.paid);
-        }
+        let Some(key) = DirectoryKey::from_bytes(&entry.key) else { continue };
+        match entry.value {
+            Some(value) => entries.insert((table, key), value),
+            None => entries.remove(&(table, key)),
+        };
     }
-    Ok(paid)
+    Ok(entries)
 }
 
 #[cfg(test)]
@@ -185,9 +235,12 @@ mod tests {
     #[test]
     fn a_paid_top_up_stays_paid() {
         let line = r#"{"top_up": {"gateway": "g", "invoice_id": "i", "amount": "1.00", "currency": "RUB"}}"#;
-        let line = parse(line).expect("a line").pop().expect("a line");
-        let key = DirectoryKey::of_top_up(&GatewayId::new("g"), "i");
-        let (_, _, value) = entry(line, &HashMap::from([(key, true)]));
-        assert!(decode::<TopUp>(&value).expect("a top-up").paid);
+        let line = || parse(line).expect("a line").pop().expect("a line");
+        let place = (TableName::TopUps, DirectoryKey::of_top_up(&GatewayId::new("g"), "i"));
+        let (_, unpaid) = entry(line(), &HashMap::new());
+        assert!(!is_paid(place, &unpaid));
+        let paid = TopUp { paid: true, ..decode(&unpaid).expect("a top-up") };
+        let (_, value) = entry(line(), &HashMap::from([(place, encode(&paid).into())]));
+        assert!(is_paid(place, &value));
     }
 }

@@ -15,11 +15,14 @@ use hookline_schemas::delivery::decode;
 use hookline_schemas::gateway::Gateway;
 use hookline_schemas::notification::{Field, Fields};
 
-pub use file::{DirectoryFileError, load_directory_file};
+pub use file::{DirectoryChanges, DirectoryFileError, load_directory_file};
 pub(crate) use loader::follow;
 
 /// The epoch of what edges put into the directory's tables: any edge may, and all put the same.
 pub(crate) const EDGE_EPOCH: Epoch = Epoch(0);
+
+/// The longest name that is looked up before the signature is verified, in bytes.
+const MAX_HINT: usize = 255;
 
 /// Both tables loaded to their end.
 const ALL_LOADED: u8 = 0b11;
@@ -38,9 +41,8 @@ impl Directory {
         self.loaded.load(Ordering::Acquire) == ALL_LOADED
     }
 
-    /// The client that AccountId names, if the organization has it.
-    pub(crate) fn client(&self, gateway: &Gateway, fields: &Fields<'_>) -> Option<Client> {
-        let account = fields.text(Field::AccountId)?;
+    /// The client with this id, if the organization has it.
+    pub(crate) fn client(&self, gateway: &Gateway, account: &str) -> Option<Client> {
         self.clients
             .get(&DirectoryKey::of_client(&gateway.organization, account))
             .map(|client| client.clone())
@@ -53,8 +55,12 @@ impl Directory {
     }
 
     /// Whether an InvoiceId or an AccountId of this gateway stands in the fields; a hint, not a proof.
+    /// Asked of bodies that nobody has verified: names longer than any real one are not looked up.
     pub(crate) fn hints_at(&self, gateway: &Gateway, fields: &Fields<'_>) -> bool {
-        self.top_up(gateway, fields).is_some() || self.client(gateway, fields).is_some()
+        let short = |field| fields.text(field).filter(|name| name.len() <= MAX_HINT);
+        let knows_invoice = short(Field::InvoiceId).is_some() && self.top_up(gateway, fields).is_some();
+        knows_invoice
+            || short(Field::AccountId).is_some_and(|account| self.client(gateway, account).is_some())
     }
 
     /// Remembers that a top-up has been paid.

@@ -11,6 +11,9 @@ use crate::payload::{EventData, NoticeData, PaymentData, ReceiptData, Subscripti
 use crate::reason::retry_class;
 use crate::time::Timestamp;
 
+/// The longest key that the log takes, in bytes.
+const MAX_KEY: usize = 255;
+
 /// A verified notification with what is known around it.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
@@ -82,7 +85,9 @@ pub fn partition_key(event: &Event) -> String {
         EventData::Subscription(subscription) => &subscription.subscription_id,
         EventData::Receipt(_) | EventData::Notice(_) => event.id.as_str(),
     };
-    format!("{}/{subject}", event.gateway)
+    let key = format!("{}/{subject}", event.gateway);
+    // What a subscription is called is not ours to bound; a key of the log is.
+    if key.len() <= MAX_KEY { key } else { event.id.to_string() }
 }
 
 fn interpret(kind: NotificationType, fields: &Fields<'_>) -> Result<(EventType, Meaning), NotUnderstood> {
@@ -99,9 +104,10 @@ fn interpret(kind: NotificationType, fields: &Fields<'_>) -> Result<(EventType, 
             Some("Refund") => (EventType::RefundCompleted, Meaning::Other),
             Some(_) => (EventType::OperationCompleted, Meaning::Other),
         },
-        NotificationType::Confirm => match fields.text(Field::Status) {
-            None | Some("Completed") => (EventType::PaymentReceived, Meaning::Received),
-            Some(_) => return Err(NotUnderstood::Status),
+        NotificationType::Confirm => match (operation, fields.text(Field::Status)) {
+            (None | Some("Payment"), Some("Completed")) => (EventType::PaymentReceived, Meaning::Received),
+            (None | Some("Payment"), _) => return Err(NotUnderstood::Status),
+            (Some(_), _) => return Err(NotUnderstood::Field(Field::OperationType)),
         },
         NotificationType::Fail => match operation {
             None | Some("Payment") => (EventType::PaymentFailed, Meaning::Failed),
@@ -109,7 +115,11 @@ fn interpret(kind: NotificationType, fields: &Fields<'_>) -> Result<(EventType, 
             Some("Refund") => (EventType::RefundFailed, Meaning::Other),
             Some(_) => (EventType::OperationFailed, Meaning::Other),
         },
-        NotificationType::Refund => (EventType::PaymentRefunded, Meaning::Refunded),
+        // The documentation leaves open how a declined refund looks; no money went back, in any case.
+        NotificationType::Refund => match fields.text(Field::Status) {
+            None | Some("Completed") => (EventType::PaymentRefunded, Meaning::Refunded),
+            Some(_) => (EventType::RefundFailed, Meaning::Refunded),
+        },
         NotificationType::Cancel => (EventType::PaymentCancelled, Meaning::Cancelled),
         NotificationType::Recurrent => (EventType::SubscriptionChanged, Meaning::Other),
         NotificationType::Receipt => (EventType::ReceiptIssued, Meaning::Other),
@@ -300,7 +310,7 @@ mod tests {
 
     #[test]
     fn only_payments_become_payment_events() {
-        use NotificationType::{Cancel, Confirm, Fail, Pay, Receipt, Recurrent};
+        use NotificationType::{Cancel, Confirm, Fail, Pay, Receipt, Recurrent, Refund};
         for (kind, rest, expected) in [
             (Pay, "&Status=Completed", Ok(EventType::PaymentReceived)),
             (Pay, "&Status=Completed&OperationType=Payment", Ok(EventType::PaymentReceived)),
@@ -312,6 +322,14 @@ mod tests {
             (Pay, "&Status=Declined", Err(NotUnderstood::Status)),
             (Pay, "", Err(NotUnderstood::Status)),
             (Confirm, "&Status=Authorized", Err(NotUnderstood::Status)),
+            (Confirm, "", Err(NotUnderstood::Status)),
+            (
+                Confirm,
+                "&Status=Completed&OperationType=CardPayout",
+                Err(NotUnderstood::Field(Field::OperationType)),
+            ),
+            (Refund, "&PaymentTransactionId=1&Status=Completed", Ok(EventType::PaymentRefunded)),
+            (Refund, "&PaymentTransactionId=1&Status=Declined", Ok(EventType::RefundFailed)),
             (Fail, "&Status=Declined&ReasonCode=5051", Ok(EventType::PaymentFailed)),
             (Fail, "&OperationType=CardPayout&ReasonCode=5051", Ok(EventType::PayoutFailed)),
             (Cancel, "", Ok(EventType::PaymentCancelled)),

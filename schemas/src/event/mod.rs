@@ -60,8 +60,7 @@ pub struct NotAnEvent(#[from] serde_json::Error);
 impl Event {
     /// The record as it stands in the log.
     pub fn encode(&self) -> Vec<u8> {
-        // A struct of strings and numbers always serializes; an empty record would be dead-lettered as
-        // unreadable rather than lost.
+        // A struct of strings and numbers always serializes.
         serde_json::to_vec(self).unwrap_or_default()
     }
 

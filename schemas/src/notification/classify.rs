@@ -36,9 +36,13 @@ pub fn classify(fields: &Fields<'_>) -> Classified {
         Classified::As(NotificationType::Cancel)
     } else if has(Field::GatewayName) {
         Classified::As(NotificationType::Pay)
-    } else if has_key(Field::AuthCode) || has_key(Field::Token) {
-        // Or a Pay of the oldest shape: both mean that the money has been received.
-        Classified::As(NotificationType::Confirm)
+    } else if transaction && has(Field::Currency) && (has_key(Field::AuthCode) || has_key(Field::Token)) {
+        // Or a Pay of the oldest shape: both mean that the money has been received. A hold is a Pay alone.
+        match fields.text(Field::Status) {
+            Some("Authorized") => Classified::As(NotificationType::Pay),
+            Some(_) => Classified::As(NotificationType::Confirm),
+            None => Classified::Unknown,
+        }
     } else if has(Field::Currency) && has(Field::Status) && !ONLY_AFTER_THE_PAYMENT.into_iter().any(has_key) {
         Classified::As(NotificationType::Check)
     } else {
@@ -64,7 +68,7 @@ mod tests {
     #[test]
     fn follows_the_field_table() {
         use NotificationType::{Cancel, Check, Confirm, Fail, Pay, Receipt, Recurrent, Refund};
-        let rows: [(&str, Option<NotificationType>); 12] = [
+        let rows: [(&str, Option<NotificationType>); 14] = [
             ("Id=sc_1&Interval=Month&Status=Active", Some(Recurrent)),
             ("Id=sc_1&SuccessfulTransactionsNumber=2", Some(Recurrent)),
             ("Id=1&FiscalSign=2&TransactionId=5", Some(Receipt)),
@@ -74,6 +78,8 @@ mod tests {
             ("TransactionId=2&Amount=1.00&Currency=RUB&Status=Completed&GatewayName=Tbank", Some(Pay)),
             ("TransactionId=2&Amount=1.00&Currency=RUB&Status=Completed&AuthCode=1", Some(Confirm)),
             ("TransactionId=2&Amount=1.00&Currency=RUB&Status=Completed&AuthCode=", Some(Confirm)),
+            ("TransactionId=2&Amount=1.00&Currency=RUB&Status=Authorized&AuthCode=1", Some(Pay)),
+            ("TransactionId=2&Amount=1.00&Currency=RUB&OperationType=Payment&Token=tk_1", None),
             ("TransactionId=2&Amount=1.00&Currency=RUB&Status=Completed", Some(Check)),
             ("TransactionId=2&Amount=1.00&Currency=RUB&Status=Completed&TotalFee=", None),
             ("Message=hello", None),

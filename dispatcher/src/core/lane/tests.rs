@@ -118,13 +118,15 @@ impl Model {
             }),
             Step::PutBack { nth } => self.with_taken(nth, |model, offset, delivery| {
                 if model.lane.is_exception(offset) {
-                    assert!(model.lane.except(offset, 1, Timestamp(0)));
+                    assert!(model.lane.except(offset, 1, Timestamp(0), Timestamp(u64::MAX)));
                 } else {
                     model.lane.put_back(offset, delivery);
                 }
             }),
             Step::Except { nth } => {
-                self.with_taken(nth, |model, offset, _| assert!(model.lane.except(offset, 1, Timestamp(0))));
+                self.with_taken(nth, |model, offset, _| {
+                    assert!(model.lane.except(offset, 1, Timestamp(0), Timestamp(u64::MAX)))
+                });
             }
             Step::TakeException => {
                 let Some((offset, _)) = self.lane.first_due_exception() else { return };
@@ -257,5 +259,5 @@ fn exceptions_are_bounded() {
         lane.register(Offset(offset), parked(), Place::Exception { due: Timestamp(0) }, 10);
     }
     assert!(!lane.takes_exceptions());
-    assert!(!lane.except(Offset(9_999), 1, Timestamp(0)));
+    assert!(!lane.except(Offset(9_999), 1, Timestamp(0), Timestamp(u64::MAX)));
 }

@@ -231,8 +231,7 @@ impl World {
             self.followed.insert(partition, last.next());
         }
         let pause = if batch.is_empty() { 200 } else { 10 };
-        let records = batch.into_iter().map(|(offset, parked)| (offset, Some(parked))).collect();
-        self.step(Input::Followed { partition, records });
+        self.step(Input::Followed { partition, records: batch });
         self.after(pause, Pending::Follow(partition));
     }
 
@@ -269,7 +268,7 @@ impl World {
             Action::Load { endpoint, webhook, partition, load, limit } => {
                 let (from, until) = match load {
                     Load::Backlog { from, until } => (from, until),
-                    Load::Exception { offset } => (offset, offset.next()),
+                    Load::Exception { offset, .. } => (offset, offset.next()),
                 };
                 let all = self.parked.get(&partition).map(Vec::as_slice).unwrap_or_default();
                 let mine = all
@@ -348,6 +347,7 @@ impl World {
                     (AttemptOutcome::Retryable { reason: FailureReason::Timeout, retry_after: None }, 15_000)
                 }
                 4 => (AttemptOutcome::Delivered { status: 200 }, self.random.random_range(4_000..14_000)),
+                5 => (AttemptOutcome::Rejected { reason: FailureReason::Status(410) }, 10),
                 _ => delivered,
             },
             _ => delivered,

@@ -1,6 +1,6 @@
 //! What one commit carries, and how each command of it is answered.
 
-use super::queue::{Accepted, Command};
+use super::queue::{Accepted, Claim, Command};
 use super::reserve::Need;
 use super::transaction::Outcome;
 use crate::metrics::WriterMetrics;
@@ -51,28 +51,28 @@ impl Batch {
         self.commands.iter().map(|accepted| &accepted.command)
     }
 
-    /// What the new data in it takes of the file.
+    /// What it takes of the file, beside what is essential.
     pub(super) fn need(&self) -> Need {
         let mut need = Need::default();
-        for command in self.commands().filter(|command| !command.is_privileged()) {
+        for command in self.commands().filter(|command| command.claim() != Claim::Essential) {
             need.add(command.bytes());
         }
         need
     }
 
-    /// Is there any new data in it?
-    pub(super) fn has_new_data(&self) -> bool {
-        self.commands().any(|command| !command.is_privileged())
+    /// Is there anything with this claim in it?
+    pub(super) fn has(&self, claim: Claim) -> bool {
+        self.commands().any(|command| command.claim() == claim)
     }
 
-    /// Takes the new data out.
-    pub(super) fn split_off_new_data(&mut self) -> Self {
+    /// Takes out what has this claim.
+    pub(super) fn split_off(&mut self, claim: Claim) -> Self {
         let all = std::mem::take(self);
-        let mut new_data = Self::default();
+        let mut split = Self::default();
         for accepted in all.commands {
-            if accepted.command.is_privileged() { self.push(accepted) } else { new_data.push(accepted) }
+            if accepted.command.claim() == claim { split.push(accepted) } else { self.push(accepted) }
         }
-        new_data
+        split
     }
 
     /// Acknowledges every command with what it has come to. After the commit and at no other time.

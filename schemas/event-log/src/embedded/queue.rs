@@ -80,14 +80,34 @@ impl Command {
             }
     }
 
-    /// May it use the reserve? What lets delivery go on and space come back may; new data may not.
-    pub(super) const fn is_privileged(&self) -> bool {
+    /// What of the reserve it may use.
+    pub(super) const fn claim(&self) -> Claim {
         match self {
-            Self::Append(_) => false,
-            Self::Put(put) => matches!(put.table, TableName::Lanes),
-            Self::Commit(_) | Self::Close => true,
+            Self::Append(append) => match append.journal {
+                JournalName::Parked | JournalName::DeadLetters => Claim::Delivery,
+                JournalName::Events | JournalName::Attempts | JournalName::Quarantine => Claim::NewData,
+            },
+            Self::Put(put) => match put.table {
+                TableName::Lanes => Claim::Essential,
+                TableName::Control | TableName::Clients | TableName::TopUps | TableName::Payments => {
+                    Claim::NewData
+                }
+            },
+            Self::Commit(_) | Self::Close => Claim::Essential,
         }
     }
+}
+
+/// What a command may use of the reserve when everything else is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// Nothing: it is refused first.
+    NewData,
+    /// The first half: what has been accepted must be able to leave the window, or one endpoint that is down
+    /// would stop delivery to all.
+    Delivery,
+    /// All of it: without positions and lane records no space comes back.
+    Essential,
 }
 
 /// A command with its share of the budget, which comes back when this is dropped: after the commit.

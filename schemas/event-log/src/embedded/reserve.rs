@@ -45,6 +45,15 @@ impl Need {
     }
 }
 
+/// How much of the reserve has to stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// All of it.
+    Whole,
+    /// Half of it.
+    Half,
+}
+
 /// Where the environment stands before a commit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Usage {
@@ -84,15 +93,19 @@ impl Reserve {
             can_allocate: true,
             refused_at: None,
         };
-        opened.admits(Need::default(), usage, now);
+        opened.admits(Need::default(), Keep::Whole, usage, now);
         Ok(opened)
     }
 
-    /// May a batch of new data be written? Allocates ahead where that is needed and possible.
-    pub(super) fn admits(&mut self, need: Need, usage: Usage, now: Duration) -> bool {
+    /// May a batch be written, with so much of the reserve left behind it? Allocates ahead where that is needed and possible.
+    pub(super) fn admits(&mut self, need: Need, keep: Keep, usage: Usage, now: Duration) -> bool {
+        let kept = match keep {
+            Keep::Whole => self.reserve,
+            Keep::Half => self.reserve / 2,
+        };
         // What was written beyond the allocation is there as well.
         self.allocated = self.allocated.max(usage.file_end);
-        let in_all = usage.used + need.total + COMMIT_OVERHEAD + self.reserve;
+        let in_all = usage.used + need.total + COMMIT_OVERHEAD + kept;
         let in_a_row = usage.file_end + need.contiguous;
         let wanted = in_all.max(in_a_row);
         if wanted > self.map_size {
@@ -171,7 +184,30 @@ mod tests {
         ];
         for (used, file_end, need, admitted) in cases {
             let usage = Usage { used, file_end };
-            assert_eq!(reserve.admits(need, usage, Duration::ZERO), admitted, "{usage:?} {need:?}");
+            assert_eq!(
+                reserve.admits(need, Keep::Whole, usage, Duration::ZERO),
+                admitted,
+                "{usage:?} {need:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn deliveries_may_use_half_of_the_reserve() {
+        let (_file, mut reserve) = reserve(16 * MIB, 4 * MIB);
+        let usage = |used| Usage { used, file_end: used };
+        for (used, whole, half) in [(11 * MIB, true, true), (12 * MIB, false, true), (14 * MIB, false, false)]
+        {
+            assert_eq!(
+                reserve.admits(Need::default(), Keep::Whole, usage(used), Duration::ZERO),
+                whole,
+                "{used}"
+            );
+            assert_eq!(
+                reserve.admits(Need::default(), Keep::Half, usage(used), Duration::ZERO),
+                half,
+                "{used}"
+            );
         }
     }
 
@@ -181,7 +217,7 @@ mod tests {
 
         let (file, mut reserve) = reserve(512 * MIB, 8 * MIB);
         let usage = Usage { used: MIB, file_end: MIB };
-        assert!(reserve.admits(Need::default(), usage, Duration::ZERO));
+        assert!(reserve.admits(Need::default(), Keep::Whole, usage, Duration::ZERO));
         let metadata = file.as_file().metadata().expect("there");
         assert_eq!(metadata.len(), 0);
         assert!(!reserve.can_allocate || metadata.blocks() * 512 >= 10 * MIB, "{}", metadata.blocks());
@@ -191,9 +227,9 @@ mod tests {
     fn a_full_disk_is_asked_again_after_a_while() {
         let (_file, mut reserve) = reserve(u64::MAX / 4, 4 * MIB);
         let whole_disk = Usage { used: u64::MAX / 8, file_end: MIB };
-        assert!(!reserve.admits(Need::default(), whole_disk, Duration::ZERO));
+        assert!(!reserve.admits(Need::default(), Keep::Whole, whole_disk, Duration::ZERO));
         let freed = Usage { used: 100 * MIB, file_end: MIB };
-        assert!(!reserve.admits(Need::default(), freed, RETRY / 2));
-        assert!(reserve.admits(Need::default(), freed, RETRY));
+        assert!(!reserve.admits(Need::default(), Keep::Whole, freed, RETRY / 2));
+        assert!(reserve.admits(Need::default(), Keep::Whole, freed, RETRY));
     }
 }

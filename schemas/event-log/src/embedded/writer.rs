@@ -19,8 +19,8 @@ use super::cursors::Cursors;
 use super::environment::Environment;
 use super::faults::Faults;
 use super::positions::{EndPublisher, Positions};
-use super::queue::{Command, Intake, Taken};
-use super::reserve::{Reserve, Usage};
+use super::queue::{Claim, Command, Intake, Taken};
+use super::reserve::{Keep, Reserve, Usage};
 use super::retention::{Expired, Sweep};
 use super::transaction::{Outcome, Transaction};
 use crate::metrics::WriterMetrics;
@@ -123,8 +123,10 @@ impl Writer {
         if batch.is_empty() && !sweeping {
             return Ok(());
         }
-        if batch.has_new_data() && !self.admits(&batch) {
-            batch.split_off_new_data().refuse(Refusal::NoSpace, &self.metrics);
+        for (claim, keep) in [(Claim::NewData, Keep::Whole), (Claim::Delivery, Keep::Half)] {
+            if batch.has(claim) && !self.admits(&batch, keep) {
+                batch.split_off(claim).refuse(Refusal::NoSpace, &self.metrics);
+            }
         }
         match self.commit(&batch, sweeping) {
             Ok(written) => self.acknowledge(batch, written),
@@ -133,8 +135,10 @@ impl Writer {
                 return Err(failure);
             }
             Err(WriteError::Full) => {
-                batch.split_off_new_data().refuse(Refusal::NoSpace, &self.metrics);
-                // What may use the reserve gets a second try without the new data.
+                for claim in [Claim::NewData, Claim::Delivery] {
+                    batch.split_off(claim).refuse(Refusal::NoSpace, &self.metrics);
+                }
+                // What is essential gets a second try without the rest.
                 match self.commit(&batch, sweeping) {
                     Ok(written) => self.acknowledge(batch, written),
                     Err(WriteError::Full) => batch.refuse(Refusal::NoSpace, &self.metrics),
@@ -148,9 +152,9 @@ impl Writer {
         Ok(())
     }
 
-    fn admits(&mut self, batch: &Batch) -> bool {
+    fn admits(&mut self, batch: &Batch, keep: Keep) -> bool {
         let usage = Usage { used: self.used, file_end: self.environment.file_end() };
-        self.reserve.admits(batch.need(), usage, self.clock.elapsed())
+        self.reserve.admits(batch.need(), keep, usage, self.clock.elapsed())
     }
 
     /// One transaction from begin to sync.
