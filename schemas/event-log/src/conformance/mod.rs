@@ -6,6 +6,7 @@
 //! may have gaps, a commit may be refused by a fence or be kept, a key may be reported more than once.
 
 use std::future::Future;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -93,6 +94,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const MOMENT: Duration = Duration::from_millis(100);
 /// An epoch for puts that nobody judges.
 const ANY_EPOCH: Epoch = Epoch(1);
+
+/// What a future gives at its first poll; if it has to wait, it is dropped.
+async fn polled_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future)
