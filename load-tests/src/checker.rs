@@ -3,7 +3,7 @@
 //! Every event that was answered with code 0 has to reach every webhook that asked for its type. It may come
 //! twice only where a reason is known: the process was killed shortly after the first time; or it was killed
 //! shortly after the event was planned, so that the next life planned it again (the copy may come much later,
-//! by way of a lane); or the same event was posted more than once.
+//! by way of a lane); or another body of the same event was posted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -73,7 +73,7 @@ pub struct Verdict {
     pub copies_after_kill: u64,
     /// Of those: of an event that was planned again after a kill.
     pub copies_of_replans: u64,
-    /// Of those: of an event that was posted more than once.
+    /// Of those: of an event of which another body was posted.
     pub copies_of_reposts: u64,
     /// Of those: without a reason.
     pub copies_unexplained: u64,
@@ -181,6 +181,8 @@ fn count_copies(evidence: &Evidence<'_>, received: Received<'_>, verdict: &mut V
     for ((_, event_id), mut deliveries) in received {
         deliveries.sort_by_key(|delivery| delivery.answered_at);
         let Some(entry) = evidence.ledger.entries.get(event_id) else { continue };
+        // Each further body under the same id is delivered under that id; the same body again is not.
+        let mut bodies_left = entry.bodies.len().saturating_sub(1);
         let mut replans_left = replans(entry, evidence.kills, evidence.copy_window);
         for pair in deliveries.windows(2) {
             let [first, second] = pair else { continue };
@@ -190,7 +192,8 @@ fn count_copies(evidence: &Evidence<'_>, received: Received<'_>, verdict: &mut V
             } else if replans_left > 0 {
                 replans_left -= 1;
                 verdict.copies_of_replans += 1;
-            } else if entry.posted > 1 {
+            } else if bodies_left > 0 {
+                bodies_left -= 1;
                 verdict.copies_of_reposts += 1;
             } else {
                 verdict.copies_unexplained += 1;
@@ -207,14 +210,14 @@ fn explains(kill: Kill, first: &Delivery, second: &Delivery, copy_window: Durati
         && kill.at.saturating_sub(first.answered_at) <= copy_window
 }
 
-/// How often the event was planned again at most: each kill within the window of the latest planning, the
-/// first of which follows the answer, makes the next life plan it once more.
+/// How often the event was planned again at most: it is planned first some time between the first post and the
+/// answer, and each kill within the window of the latest planning makes the next life plan it once more.
 fn replans(entry: &Entry, kills: &[Kill], copy_window: Duration) -> usize {
-    let mut planned_at = entry.answered.unwrap_or(entry.first_posted);
+    let mut within_reach_until = entry.answered.unwrap_or(entry.first_posted) + copy_window;
     let mut replans = 0;
     for kill in kills {
-        if kill.until >= planned_at && kill.at <= planned_at + copy_window {
-            planned_at = kill.until;
+        if kill.until >= entry.first_posted && kill.at <= within_reach_until {
+            within_reach_until = within_reach_until.max(kill.until + copy_window);
             replans += 1;
         }
     }

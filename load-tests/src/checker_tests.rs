@@ -19,6 +19,7 @@ fn ledger(entries: &[(&str, EventType, u32, Option<u64>)]) -> Ledger {
             event_type: *event_type,
             transaction_id: 7,
             posted: *posted,
+            bodies: (0..u64::from(*posted)).collect(),
             first_posted: millis(1),
             answered: answered.map(millis),
         };
@@ -160,7 +161,8 @@ fn a_copy_needs_a_reason() {
             (0, 2, 0, 1),
         ),
         ("one kill, four times", 1, vec![1_000, 2_000, 3_000, 4_000], vec![kill(1_500, 1_600)], (1, 1, 0, 1)),
-        ("posted twice", 2, vec![1_000, 2_000], vec![], (0, 0, 1, 0)),
+        ("two bodies of one event", 2, vec![1_000, 2_000], vec![], (0, 0, 1, 0)),
+        ("two bodies, three times", 2, vec![1_000, 2_000, 3_000], vec![], (0, 0, 1, 1)),
     ] {
         let ledger = ledger(&[("evt_1", EventType::PaymentReceived, posted, Some(10))]);
         // The order of the record does not matter.
@@ -176,6 +178,14 @@ fn a_copy_needs_a_reason() {
         assert_eq!(verdict.copies, found.0 + found.1 + found.2 + found.3, "{case}");
         assert_eq!(verdict.pass, expected.3 == 0, "{case}");
     }
+}
+
+#[test]
+fn the_same_body_posted_again_explains_no_copy() {
+    let mut ledger = one_paid();
+    ledger.entries.values_mut().for_each(|entry| entry.posted = 9);
+    let verdict = verdict(&ledger, &[delivery("evt_1", 20), delivery("evt_1", 30)], &[]);
+    assert_eq!((verdict.copies_unexplained, verdict.pass), (1, false));
 }
 
 #[test]

@@ -154,6 +154,7 @@ mod tests {
             event_type: EventType::PaymentReceived,
             transaction_id: 7,
             posted: 1,
+            bodies: std::collections::BTreeSet::from([1]),
             first_posted: Duration::from_millis(10),
             answered: Some(Duration::from_millis(20)),
         };

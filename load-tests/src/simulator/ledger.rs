@@ -1,6 +1,6 @@
 //! What the simulator saw: per event what was posted and answered, and how long answers took.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -20,6 +20,8 @@ pub struct Entry {
     pub transaction_id: u64,
     /// Posts in all: the first ones, retries, duplicates, and a Confirm after its Pay.
     pub posted: u32,
+    /// Hashes of the different bodies among them: a Confirm after its Pay is a second one, a retry is not.
+    pub bodies: BTreeSet<u64>,
     /// When it was posted first.
     pub first_posted: Duration,
     /// When it was answered with code 0 first.
@@ -78,6 +80,7 @@ impl Ledger {
                 }
                 Some(known) => {
                     known.posted = known.posted.saturating_add(entry.posted);
+                    known.bodies.extend(entry.bodies);
                     known.first_posted = known.first_posted.min(entry.first_posted);
                     known.answered = known.answered.into_iter().chain(entry.answered).min();
                 }
@@ -132,6 +135,7 @@ mod tests {
             event_type: EventType::PaymentReceived,
             transaction_id: 7,
             posted,
+            bodies: BTreeSet::from([u64::from(posted)]),
             first_posted: Duration::from_secs(1),
             answered: answered.map(Duration::from_secs),
         };
@@ -150,6 +154,7 @@ mod tests {
         all.merge(ledger("evt_2", 1, None));
         let entry = &all.entries[&EventId::new("evt_1")];
         assert_eq!((entry.posted, entry.answered), (5, Some(Duration::from_secs(5))));
+        assert_eq!(entry.bodies, BTreeSet::from([1, 2]));
         assert_eq!((all.entries.len(), all.posts, all.answer_micros.len()), (2, 6, 5));
     }
 }

@@ -1,5 +1,7 @@
 //! One worker: one connection, one payment at a time, a ledger of its own.
 
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,6 +22,15 @@ struct Signed<'a> {
     fixture: &'a Fixture,
     content_hmac: String,
     x_content_hmac: String,
+}
+
+impl Signed<'_> {
+    /// Tells one body from another.
+    fn body_hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.content_hmac.hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 pub(super) struct Worker {
@@ -97,11 +108,13 @@ impl Worker {
                 event_type,
                 transaction_id: fixture.transaction_id,
                 posted: 0,
+                bodies: BTreeSet::new(),
                 first_posted: self.shared.clock.elapsed(),
                 answered: None,
             });
             // Counted before it is sent: from here on hookline may know of it.
             entry.posted = entry.posted.saturating_add(1);
+            entry.bodies.insert(signed.body_hash());
             if self.post(&signed, url).await == Some(0) {
                 let now = self.shared.clock.elapsed();
                 if let Some(entry) = self.ledger.entries.get_mut(&id) {
