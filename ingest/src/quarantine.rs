@@ -36,7 +36,8 @@ impl<L: Log> Quarantine<L> {
         Self { journal: log.journal(JournalName::Quarantine), sealer, durable: Mutex::default() }
     }
 
-    /// Keeps the notification. Durable when it returns; a repetition of one that is durable costs nothing.
+    /// Keeps the notification. Durable when it returns; a repetition of one that was kept lately costs nothing,
+    /// an older one is appended again under the same key.
     pub(crate) async fn keep(
         &self,
         notification: &VerifiedNotification,

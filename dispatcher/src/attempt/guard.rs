@@ -1,8 +1,8 @@
 //! The address guard: webhooks go to public addresses alone, unless the operator allows a network.
 //!
 //! Every address that a name resolves to is judged, and the connection is made to a judged one; there is no
-//! second resolution that could answer differently. Addresses that carry an IPv4 address (mapped, NAT64, 6to4)
-//! are judged by what they lead to. Source of the ranges: IANA's special-purpose registries.
+//! second resolution that could answer differently. Addresses that carry an IPv4 address (mapped, NAT64) are
+//! judged by what they lead to; 6to4 is refused. Source of the ranges: IANA's special-purpose registries.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

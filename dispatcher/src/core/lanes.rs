@@ -242,11 +242,15 @@ impl Core {
         is_probe: bool,
         actions: &mut Vec<Action>,
     ) {
-        let webhook = self.endpoint(key).webhook.clone();
-        let Some(webhook) = webhook.filter(|_| delivery.parked.deadline > self.now) else {
+        let Some(webhook) = self.endpoint(key).webhook.clone() else {
+            self.give_back_permit(key, is_probe);
+            self.counts.lane_cancelled += 1;
+            return self.endpoint_mut(key).lane.settle(offset);
+        };
+        if delivery.parked.deadline <= self.now {
             self.give_back_permit(key, is_probe);
             return self.bury_from_lane(key, offset, &delivery, None, DeadReason::Deadline, actions);
-        };
+        }
         delivery.tries += 1;
         let attempt = AttemptKey(self.new_key());
         let deadline = self.now.after(self.settings.attempt_timeout);

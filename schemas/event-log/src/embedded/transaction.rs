@@ -37,7 +37,7 @@ impl<'environment> Transaction<'environment> {
         Ok(Self { environment, inner, encoder: Encoder::default(), positions, dirty: false })
     }
 
-    /// Bytes of pages in use, before anything was applied.
+    /// Bytes of pages in use, with what was applied so far.
     pub(super) fn used_bytes(&self) -> heed::Result<u64> {
         self.environment.used_bytes(&self.inner)
     }
