@@ -184,10 +184,15 @@ fn count_copies(evidence: &Evidence<'_>, received: Received<'_>, verdict: &mut V
         // Each further body under the same id is delivered under that id; the same body again is not.
         let mut bodies_left = entry.bodies.len().saturating_sub(1);
         let mut replans_left = replans(entry, evidence.kills, evidence.copy_window);
-        for pair in deliveries.windows(2) {
-            let [first, second] = pair else { continue };
+        let mut repeats_left: Vec<usize> =
+            evidence.kills.iter().map(|kill| repeats(*kill, &deliveries, evidence.copy_window)).collect();
+        for second in deliveries.iter().skip(1) {
             verdict.copies += 1;
-            if evidence.kills.iter().any(|kill| explains(*kill, first, second, evidence.copy_window)) {
+            let killed_before = evidence.kills.iter().zip(&mut repeats_left).rev();
+            let explaining =
+                killed_before.into_iter().find(|(kill, left)| kill.at <= second.received_at && **left > 0);
+            if let Some((_, left)) = explaining {
+                *left -= 1;
                 verdict.copies_after_kill += 1;
             } else if replans_left > 0 {
                 replans_left -= 1;
@@ -203,11 +208,13 @@ fn count_copies(evidence: &Evidence<'_>, received: Received<'_>, verdict: &mut V
     }
 }
 
-/// The kill came after the first delivery, but not later than the window allows, and before the second.
-fn explains(kill: Kill, first: &Delivery, second: &Delivery, copy_window: Duration) -> bool {
-    first.answered_at <= kill.until
-        && kill.at <= second.received_at
-        && kill.at.saturating_sub(first.answered_at) <= copy_window
+/// How many deliveries this kill may repeat: those that were answered before it, but not longer before it than
+/// the window allows. Each of them once.
+fn repeats(kill: Kill, deliveries: &[&Delivery], copy_window: Duration) -> usize {
+    let repeats = |delivery: &&&Delivery| {
+        delivery.answered_at <= kill.until && kill.at.saturating_sub(delivery.answered_at) <= copy_window
+    };
+    deliveries.iter().filter(repeats).count()
 }
 
 /// How often the event was planned again at most: it is planned first some time between the first post and the

@@ -161,6 +161,13 @@ fn a_copy_needs_a_reason() {
             (0, 2, 0, 1),
         ),
         ("one kill, four times", 1, vec![1_000, 2_000, 3_000, 4_000], vec![kill(1_500, 1_600)], (1, 1, 0, 1)),
+        (
+            "what came twice before a kill may come twice after it, and not thrice",
+            1,
+            vec![1_000, 1_100, 2_000, 2_100, 2_200],
+            vec![kill(1_500, 1_600)],
+            (2, 1, 0, 1),
+        ),
         ("two bodies of one event", 2, vec![1_000, 2_000], vec![], (0, 0, 1, 0)),
         ("two bodies, three times", 2, vec![1_000, 2_000, 3_000], vec![], (0, 0, 1, 1)),
     ] {
