@@ -183,7 +183,9 @@ fn count_copies(evidence: &Evidence<'_>, received: Received<'_>, verdict: &mut V
         let Some(entry) = evidence.ledger.entries.get(event_id) else { continue };
         // Each further body under the same id is delivered under that id; the same body again is not.
         let mut bodies_left = entry.bodies.len().saturating_sub(1);
-        let mut replans_left = replans(entry, evidence.kills, evidence.copy_window);
+        // What is planned again is planned with each of its bodies.
+        let mut replans_left =
+            replans(entry, evidence.kills, evidence.copy_window) * entry.bodies.len().max(1);
         let mut repeats_left: Vec<usize> =
             evidence.kills.iter().map(|kill| repeats(*kill, &deliveries, evidence.copy_window)).collect();
         for second in deliveries.iter().skip(1) {

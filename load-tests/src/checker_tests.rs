@@ -170,6 +170,13 @@ fn a_copy_needs_a_reason() {
         ),
         ("two bodies of one event", 2, vec![1_000, 2_000], vec![], (0, 0, 1, 0)),
         ("two bodies, three times", 2, vec![1_000, 2_000, 3_000], vec![], (0, 0, 1, 1)),
+        (
+            "two bodies, both planned again",
+            2,
+            vec![1_000, 2_000, 3_000, 4_000, 5_000],
+            vec![kill(500, 600)],
+            (0, 2, 1, 1),
+        ),
     ] {
         let ledger = ledger(&[("evt_1", EventType::PaymentReceived, posted, Some(10))]);
         // The order of the record does not matter.

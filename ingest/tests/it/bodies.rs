@@ -80,7 +80,7 @@ async fn a_slow_body_is_refused_in_time() {
         }
     };
     let took = clock.elapsed();
-    assert!((timeout / 2..timeout * 8).contains(&took), "{took:?}");
+    assert!((timeout / 2..Duration::from_secs(3)).contains(&took), "{took:?}");
     edge.assert_refused(&answer, 503, "slow_body").await;
     assert_eq!(connection.closed().await, "");
 }

@@ -81,6 +81,20 @@ async fn the_first_rule_that_matches_gives_the_code() {
 }
 
 #[tokio::test]
+async fn a_gateway_knows_the_clients_and_top_ups_of_its_own_organization() {
+    let edge = Edge::start(Setup { directory: EVERY_RULE.to_owned(), ..Setup::default() }).await;
+    for (pairs, code) in [
+        (of("of another organization", "i-of-other"), 0),
+        (of("of another organization", "i-1"), 10),
+        (of(USER, "i-of-other"), 11),
+    ] {
+        let post = Post::form(&typed_url("gw_other", Check), pairs.form()).signed("secret of other");
+        let expected = format!("{{\"code\":{code}}}");
+        assert_eq!(edge.post(&post).await.parts(), (200, expected.as_str()), "{pairs:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_paused_gateway_approves_nothing_and_takes_everything_else() {
     let mut setup = Setup::default();
     for gateway in &mut setup.gateways {

@@ -195,6 +195,11 @@ impl<L: Log> Edge<L> {
         eventually("the edge is ready", || self.is_ready()).await;
     }
 
+    /// Whether `run` goes on, after some time to return in.
+    pub(crate) async fn goes_on_running(&mut self) -> bool {
+        tokio::time::timeout(Duration::from_millis(50), self.running.join_next()).await.is_err()
+    }
+
     /// Waits until `run` has returned.
     pub(crate) async fn wait_until_stopped(&mut self) {
         let ended = tokio::time::timeout(Duration::from_secs(5), self.running.join_next()).await;

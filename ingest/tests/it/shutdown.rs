@@ -32,6 +32,7 @@ async fn what_is_in_flight_is_answered_and_what_comes_later_is_refused() {
     edge.shutdown.cancel();
     refused(&edge).await;
     assert_eq!(idle.closed().await, "", "nothing is in flight there");
+    assert!(edge.goes_on_running().await, "something is in flight");
     in_flight.send(post.body()).await;
     assert_eq!(in_flight.answer().await.parts(), (200, ACCEPTED));
     assert_eq!(in_flight.closed().await, "");
@@ -42,7 +43,10 @@ async fn what_is_in_flight_is_answered_and_what_comes_later_is_refused() {
 #[tokio::test]
 async fn a_log_that_closes_ends_the_edge() {
     let mut edge = Edge::start(Setup::default()).await;
+    let mut idle = Connection::open(edge.address).await;
+    assert_eq!(idle.post(&Post::notification(Check, &check())).await.parts(), (200, ACCEPTED));
     edge.log.close().await;
+    assert_eq!(idle.closed().await, "");
     edge.wait_until_stopped().await;
     assert!(TcpStream::connect(edge.address).await.is_err());
 }
