@@ -1,0 +1,15 @@
+//! hookline as its users see it: a process with arguments, a configuration, sockets, files and signals.
+//!
+//! Everything stays on the loopback and in directories of its own, and is bounded in time. No child outlives
+//! its test.
+
+mod bench;
+mod client;
+mod command_line;
+mod delivery;
+mod demo;
+mod disk;
+mod faulty_disk;
+mod full_map;
+mod secrecy;
+mod stopping;

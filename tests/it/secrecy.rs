@@ -1,0 +1,140 @@
+//! What nobody may find in the log lines or in the files of the log: secrets, and who the payers are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::Bytes;
+use hookline_load_tests::receiver::Profile;
+
+use crate::bench::{Bench, eventually, webhook_secret};
+use crate::client::{self, NEW_SECRET, OLD_SECRET, SHARED_URL};
+
+/// Fields of a notification that must not be kept, with values that stand nowhere else. Longer digits than
+/// six, so that no time and no offset holds them by accident.
+const PERSONAL: [(&str, &str); 10] = [
+    ("Name", "QuillonBramblewick"),
+    ("Email", "quillon-bramblewick@payer.example"),
+    ("Token", "tk_77f0e1d2c3b4a5968778695a4b3c2d1e"),
+    ("CardFirstSix", "41730259"),
+    ("CardExpDate", "11_37_quill"),
+    ("CardId", "c4rd1d77f0e1d2c3b4a5"),
+    ("IpAddress", "198.51.100.213"),
+    ("IpCity", "Brambleton-on-Wick"),
+    ("IpLatitude", "59.7730421"),
+    ("Data", "secretnoteofthepayer"),
+];
+const CLIENT: &str = "client-that-may-be-kept";
+
+fn form(transaction: Option<&str>) -> Bytes {
+    let mut fields = vec![
+        ("Amount", "10.00"),
+        ("Currency", "RUB"),
+        ("OperationType", "Payment"),
+        ("Status", "Completed"),
+        ("DateTime", "2026-05-28+12%3a55%3a43"),
+        ("GatewayName", "Test"),
+        ("AuthCode", "A1B2C3"),
+        ("TotalFee", "1.00"),
+        ("InvoiceId", "order-1"),
+        ("AccountId", CLIENT),
+    ];
+    fields.extend(transaction.map(|transaction| ("TransactionId", transaction)));
+    fields.extend(PERSONAL.iter().filter(|(key, _)| *key != "Data"));
+    let pairs: Vec<String> =
+        fields.iter().map(|(key, value)| format!("{key}={}", value.replace('@', "%40"))).collect();
+    let (_, note) = PERSONAL[9];
+    Bytes::from(format!("{}&Data=%7B%22note%22%3A%22{note}%22%7D", pairs.join("&")))
+}
+
+/// Posts what is accepted, what is quarantined and what is refused; all of it with every personal field.
+async fn post_everything(bench: &Bench) -> anyhow::Result<()> {
+    let (pay, fail) = ("/payments/cloudpayments/gw_demo/pay", "/payments/cloudpayments/gw_demo/fail");
+    let (urlencoded, json) = ("application/x-www-form-urlencoded", "application/json");
+    let members: Vec<String> = PERSONAL.iter().map(|(key, value)| format!("\"{key}\":\"{value}\"")).collect();
+    let members = members.join(",");
+    for (path, secret, content_type, body, status) in [
+        (pay, NEW_SECRET, urlencoded, form(Some("7001")), 200),
+        (SHARED_URL, OLD_SECRET, urlencoded, form(Some("7002")), 200),
+        (fail, NEW_SECRET, urlencoded, form(Some("7003")), 200),
+        // Quarantined: no transaction; not JSON; no sum.
+        (pay, NEW_SECRET, urlencoded, form(None), 200),
+        (pay, NEW_SECRET, json, Bytes::from(format!("{{{members}")), 200),
+        (pay, NEW_SECRET, json, Bytes::from(format!("{{\"TransactionId\":\"x\",{members}}}")), 200),
+        // Refused.
+        (pay, "api-secret-of-nobody", urlencoded, form(Some("7004")), 401),
+        (SHARED_URL, "api-secret-of-nobody", urlencoded, form(Some("7005")), 401),
+        (pay, NEW_SECRET, "text/plain", form(Some("7006")), 415),
+    ] {
+        let answer = client::post_bytes(bench.ingest, path, secret, content_type, body).await?;
+        let code = if status == 200 { r#"{"code":0}"# } else { r#"{"code":13}"# };
+        ensure!(answer.status == status && answer.body == code, "{path} {content_type}: {answer:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_secret_and_no_payer_is_found_in_logs_or_files() -> anyhow::Result<()> {
+    // What is delivered to the second is kept in a lane, with the last failure.
+    let webhooks = [("wh_1", Profile::Healthy), ("wh_down", Profile::Down)];
+    let bench = Bench::new(&webhooks).await?;
+    bench.configure("[telemetry]\nlog_filter = \"trace\"\n")?;
+    let hookline = bench.start().await?;
+    post_everything(&bench).await?;
+    eventually(bench.clock, || bench.accepted_by("wh_1").len() == 3).await?;
+    let quarantined = hookline.metric("hookline_ingest_answers_total", "outcome=\"quarantined\"").await?;
+    ensure!((quarantined - 3.0).abs() < f64::EPSILON, "{quarantined} bodies are in quarantine");
+    bench.stop(hookline).await?;
+
+    let mut files = Vec::new();
+    files_below(&bench.path().join("data"), &mut files)?;
+    let kept: Vec<Vec<u8>> = files.iter().map(fs::read).collect::<Result<_, _>>()?;
+    let is_kept = |needle: &str| kept.iter().any(|bytes| holds(bytes, needle.as_bytes()));
+    ensure!(is_kept(CLIENT) && is_kept("7002") && is_kept("wh_down"), "the search finds what is there");
+
+    let logged = fs::read(&bench.launch.output)?;
+    ensure!(holds(&logged, b"listening"), "the search finds what was logged");
+    let secrets = [NEW_SECRET.to_owned(), OLD_SECRET.to_owned(), webhook_secret(0), webhook_secret(1)];
+    let key = fs::read_to_string(bench.path().join("hookline.key"))?.trim().to_owned();
+    let personal = PERSONAL.iter().map(|(_, value)| (*value).to_owned());
+    for needle in personal.chain(secrets).chain([key]) {
+        for form in forms_of(&needle) {
+            for (file, bytes) in files.iter().zip(&kept) {
+                ensure!(!holds(bytes, &form), "{needle} in {}", file.display());
+            }
+            ensure!(!holds(&logged, &form), "{needle} in the log lines");
+        }
+    }
+    Ok(())
+}
+
+/// As it stands, and in base64 wherever it may begin: what should be sealed may only be wrapped.
+fn forms_of(needle: &str) -> Vec<Vec<u8>> {
+    let mut forms = vec![needle.as_bytes().to_vec(), needle.replace('@', "%40").into_bytes()];
+    for (padding, first_whole) in [(0, 0), (1, 2), (2, 3)] {
+        let padded = [&vec![0; padding], needle.as_bytes()].concat();
+        let encoded = STANDARD_NO_PAD.encode(&padded).into_bytes();
+        // The first and the last digits belong to what stands around it.
+        let whole = encoded.get(first_whole..encoded.len() - 1).unwrap_or(&encoded);
+        forms.push(whole.to_vec());
+    }
+    forms
+}
+
+fn holds(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+fn files_below(directory: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            files_below(&entry.path(), files)?;
+        } else {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
+}
