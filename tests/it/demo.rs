@@ -16,7 +16,8 @@ async fn the_demo_passes_and_says_so_in_its_last_line() -> anyhow::Result<()> {
         .env("TMPDIR", directory.path())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(Duration::from_secs(50), demo).await.context("the demo hangs")??;
+    // Longer than a demo takes that loses something: killed, it would leave its hookline behind.
+    let output = tokio::time::timeout(Duration::from_secs(120), demo).await.context("the demo hangs")??;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}");
     let line = stdout.lines().last().context("no output")?;
