@@ -5,7 +5,15 @@
 mod checks;
 mod world;
 
+use std::sync::Arc;
+
+use hookline_event_log::{AppendError, Epoch, Offset, Partition};
+use hookline_schemas::delivery::{AttemptOutcome, FailureReason, ParkedDelivery};
+use hookline_schemas::ids::WebhookId;
+use hookline_schemas::time::Timestamp;
 use proptest::prelude::*;
+
+use super::{Action, Core, Input};
 
 use world::{Faults, World};
 
@@ -45,6 +53,58 @@ fn one_event_that_always_fails_holds_nobody_up() {
     checks::end(&world);
     let dead: Vec<_> = world.dead.keys().collect();
     assert!(!dead.is_empty() && dead.iter().all(|(event, _)| world.is_poison(*event)), "{dead:?}");
+}
+
+/// A lane with one delivery that its receiver refuses for good: written down as settled once the dead letter is
+/// acknowledged, and not before.
+#[test]
+fn a_dead_letter_settles_by_its_acknowledgement() {
+    let mut core = Core::new(world::settings(), 1, 1, Timestamp(0));
+    let (partition, epoch, offset) = (Partition(0), Epoch(1), Offset(7));
+    let mut now = 0;
+    let mut step = |input| {
+        now += 1_000;
+        let mut actions = Vec::new();
+        core.step(input, Timestamp(now), &mut actions);
+        actions
+    };
+    step(Input::Webhooks(Arc::new([world::webhook("wh")].into_iter().collect())));
+    step(Input::LanesGranted { partition, epoch, registered: Offset::START, lanes: Vec::new() });
+    let parked = ParkedDelivery {
+        webhook: WebhookId::new("wh"),
+        event: world::event(1, Timestamp(0)),
+        tries: 0,
+        last_failure: None,
+        not_before: Timestamp(0),
+        deadline: Timestamp(u64::MAX),
+    };
+    let mut actions = step(Input::Followed { partition, records: vec![(offset, parked)] });
+    let mut written = None;
+    let mut buried = false;
+    for _ in 0..12 {
+        let mut inputs = vec![Input::TimerFired];
+        for action in actions.drain(..) {
+            match action {
+                Action::Attempt { attempt, .. } => {
+                    let outcome = AttemptOutcome::Rejected { reason: FailureReason::Status(410) };
+                    inputs.push(Input::AttemptFinished { attempt, outcome });
+                }
+                Action::PutLane { endpoint, record, .. } => {
+                    written = Some(record.clone());
+                    inputs.push(Input::LanePut { endpoint, record, acknowledged: true });
+                }
+                // Refused, for as long as this goes on.
+                Action::Bury { append, .. } => {
+                    buried = true;
+                    inputs.push(Input::Appended { append, result: Err(AppendError::NoSpace) });
+                }
+                _ => {}
+            }
+        }
+        actions.extend(inputs.into_iter().flat_map(&mut step));
+    }
+    let written = written.expect("the lane has been written down");
+    assert!(buried && !written.drained && written.cursor == offset.0, "{written:?}");
 }
 
 #[test]

@@ -393,7 +393,7 @@ pub(super) fn number_of(event: &Event) -> u64 {
     event.id.as_str().trim_start_matches("evt_").parse().expect("a number")
 }
 
-fn event(number: u64, accepted_at: Timestamp) -> Event {
+pub(super) fn event(number: u64, accepted_at: Timestamp) -> Event {
     let data = NoticeData {
         gateway: GatewayId::new("gw"),
         gateway_transaction_id: None,
@@ -415,7 +415,7 @@ fn event(number: u64, accepted_at: Timestamp) -> Event {
     }
 }
 
-fn webhook(id: &str) -> Webhook {
+pub(super) fn webhook(id: &str) -> Webhook {
     let secret = WebhookSecret::parse("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX").expect("a secret");
     Webhook {
         id: WebhookId::new(id),
@@ -429,7 +429,7 @@ fn webhook(id: &str) -> Webhook {
     }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     let seconds = |seconds| Duration::from_secs(seconds);
     Settings {
         allow_addresses: Vec::new(),
