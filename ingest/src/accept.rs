@@ -143,17 +143,17 @@ async fn append<L: Log>(
         top_up_club: top_up.as_ref().and_then(|(_, top_up)| top_up.club_id.as_ref()),
         accepted_at: edge.clock.now(),
     });
-    match event {
-        // Parked copies are larger than the event, and the log takes 1 MiB.
-        Ok(event) if event.encode().len() > MAX_EVENT => {
-            quarantine(edge, notification, kind, "the event is too large".to_owned()).await
-        }
-        Ok(event) => {
-            edge.appender.append(&event, top_up, &edge.directory).await?;
-            Ok(Accepted::Appended)
-        }
-        Err(reason) => quarantine(edge, notification, kind, reason.to_string()).await,
+    let event = match event {
+        Ok(event) => event,
+        Err(reason) => return quarantine(edge, notification, kind, reason.to_string()).await,
+    };
+    let record = event.encode();
+    // Parked copies are larger than the event, and the log takes 1 MiB.
+    if record.len() > MAX_EVENT {
+        return quarantine(edge, notification, kind, "the event is too large".to_owned()).await;
     }
+    edge.appender.append(&event, record.into(), top_up, &edge.directory).await?;
+    Ok(Accepted::Appended)
 }
 
 async fn quarantine<L: Log>(

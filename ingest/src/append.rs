@@ -24,18 +24,18 @@ impl<L: Log> Appender<L> {
         Self { events: log.journal(JournalName::Events), top_ups: log.table(TableName::TopUps) }
     }
 
-    /// Appends the event. A payment received, or a hold, for a top-up marks it as paid: the mark is handed to
+    /// Appends the event, encoded as `record`. A payment received, or a hold, for a top-up marks it as paid: the mark is handed to
     /// the log right behind the event, so one sync covers both, and a second payment is refused at Check.
     pub(crate) async fn append(
         &self,
         event: &Event,
+        record: Bytes,
         top_up: Option<(DirectoryKey, TopUp)>,
         directory: &Directory,
     ) -> Result<(), Refusal> {
         let key = partition_key(event);
         let partition = partition_of(key.as_bytes(), self.events.partitions());
-        let appending =
-            self.events.append(partition, key.into(), event.encode().into()).await.map_err(refusal)?;
+        let appending = self.events.append(partition, key.into(), record).await.map_err(refusal)?;
         let paid = top_up.filter(|(_, top_up)| !top_up.paid && pays(event, top_up));
         let marking = match paid {
             Some((key, top_up)) => {

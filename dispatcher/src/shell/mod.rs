@@ -46,8 +46,8 @@ pub enum DispatcherError {
 /// What ends a future of the set.
 #[derive(Debug)]
 enum Happened {
-    /// Inputs for the core, in order.
-    Inputs(Vec<Input>),
+    /// An input for the core.
+    Input(Input),
     /// A partition has been taken over: after these inputs it is followed from there.
     TakenOver(Vec<Input>, Source),
     /// The log can't be read.
@@ -228,22 +228,23 @@ impl<L: Log> Shell<L> {
     }
 
     fn take(&mut self, happened: Happened) -> Result<(), DispatcherError> {
-        let inputs = match happened {
-            Happened::Inputs(inputs) => inputs,
-            Happened::TakenOver(inputs, source) => {
-                self.takeovers -= 1;
-                self.readers.add(source);
-                inputs
-            }
+        match happened {
+            Happened::Input(input) => self.step(input),
+            Happened::TakenOver(inputs, source) => self.finish_takeover(inputs, source),
             Happened::Failed(error) => return Err(error.into()),
-        };
+        }
+        Ok(())
+    }
+
+    fn finish_takeover(&mut self, inputs: Vec<Input>, source: Source) {
+        self.takeovers -= 1;
+        self.readers.add(source);
         for input in inputs {
             self.step(input);
         }
         if self.takeovers == 0 && self.waiting.is_empty() && self.readers.follow_events() {
             self.ready.store(true, Ordering::Release);
         }
-        Ok(())
     }
 
     fn step(&mut self, input: Input) {

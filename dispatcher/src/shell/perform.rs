@@ -73,7 +73,7 @@ impl<L: Log> Performer<L> {
                 };
                 self.begun.insert(attempt, begun);
                 let sender = self.sender.clone();
-                inputs(async move {
+                input_of(async move {
                     let outcome = sender.attempt(&webhook, &event).await;
                     Input::AttemptFinished { attempt, outcome }
                 })
@@ -81,7 +81,7 @@ impl<L: Log> Performer<L> {
             Action::Park { append, partition, parked } => {
                 let journal = self.log.journal(JournalName::Parked);
                 let (key, value) = (parked.webhook.as_str().to_owned(), encode(&*parked));
-                inputs(
+                input_of(
                     append_to::<L>(journal, partition, key, value)
                         .map(move |result| Input::Appended { append, result }),
                 )
@@ -89,14 +89,14 @@ impl<L: Log> Performer<L> {
             Action::Bury { append, partition, letter } => {
                 let journal = self.log.journal(JournalName::DeadLetters);
                 let (key, value) = (letter.webhook.as_str().to_owned(), encode(&*letter));
-                inputs(
+                input_of(
                     append_to::<L>(journal, partition, key, value)
                         .map(move |result| Input::Appended { append, result }),
                 )
             }
             Action::Load { endpoint, webhook, partition, load, limit } => {
                 let journal = self.log.journal(JournalName::Parked);
-                inputs(async move {
+                input_of(async move {
                     let (records, next) =
                         load_until_it_succeeds::<L>(&journal, &webhook, partition, load, limit).await;
                     Input::Loaded { endpoint, load, records, next }
@@ -104,7 +104,7 @@ impl<L: Log> Performer<L> {
             }
             Action::PutLane { endpoint, partition, epoch, record } => {
                 let table = self.log.table(TableName::Lanes);
-                inputs(async move {
+                input_of(async move {
                     let acknowledged = put_lane::<L>(&table, partition, epoch, &record).await.is_ok();
                     Input::LanePut { endpoint, record, acknowledged }
                 })
@@ -115,7 +115,7 @@ impl<L: Log> Performer<L> {
             Action::CommitRegistered { partition, epoch, offset, needed_from } => {
                 let journal = self.log.journal(JournalName::Parked);
                 let commit = self.lanes.commit(partition, epoch, offset, Bytes::new());
-                inputs(async move {
+                input_of(async move {
                     let succeeded = commit.await.is_ok();
                     if succeeded {
                         journal.release(partition, needed_from);
@@ -135,7 +135,7 @@ impl<L: Log> Performer<L> {
     ) -> LocalBoxFuture<'static, Happened> {
         let journal = self.log.journal(JournalName::Events);
         let commit = self.events.commit(partition, epoch, offset, encode(totals).into());
-        inputs(async move {
+        input_of(async move {
             let succeeded = commit.await.is_ok();
             if succeeded {
                 journal.release(partition, offset);
@@ -192,8 +192,8 @@ impl<L: Log> Performer<L> {
     }
 }
 
-fn inputs(happens: impl Future<Output = Input> + 'static) -> LocalBoxFuture<'static, Happened> {
-    happens.map(|input| Happened::Inputs(vec![input])).boxed_local()
+fn input_of(happens: impl Future<Output = Input> + 'static) -> LocalBoxFuture<'static, Happened> {
+    happens.map(Happened::Input).boxed_local()
 }
 
 async fn append_to<L: Log>(
