@@ -18,7 +18,7 @@ pub(crate) fn raise_open_files(max_connections: usize) {
         tracing::warn!(
             allowed,
             wanted,
-            "too few open files are allowed: raise the limit or lower ingest.max_connections"
+            "too few open files are allowed: raise the limit, or lower ingest.max_connections where the edge runs"
         );
     }
 }

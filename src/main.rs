@@ -5,6 +5,8 @@ mod config;
 mod demo;
 mod key;
 mod limits;
+mod log;
+mod roles;
 mod run;
 mod telemetry;
 
@@ -14,8 +16,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use config::{Config, ConfigError};
 use hookline_dispatcher::DispatcherError;
+use hookline_event_log::OpenError;
 use hookline_ingest::DirectoryFileError;
-use run::{RunError, Running};
+use key::KeyError;
+use roles::Roles;
+use run::RunError;
 
 /// Payment callbacks in, signed webhooks out.
 #[derive(Debug, Parser)]
@@ -27,24 +32,28 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run all roles in this process, over the embedded log
-    Run {
-        /// The configuration; `hookline.default.toml` explains every key
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
+    /// Run all roles in this process, over either log
+    Run(ConfigFile),
+    /// Run the edge alone: take notifications, over Kafka
+    Ingest(ConfigFile),
+    /// Run the dispatcher alone: deliver webhooks, over Kafka, or what an embedded log still holds
+    Dispatcher(ConfigFile),
     /// Check a configuration and name everything that is wrong with it
-    CheckConfig {
-        /// The configuration
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
+    CheckConfig(ConfigFile),
     /// Run everything in a temporary directory, with CloudPayments and a receiver simulated
     Demo(demo::DemoArguments),
 }
 
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration; `hookline.default.toml` explains every key
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
 /// Exit statuses, as sysexits.h names them.
 mod exit {
+    pub(super) const UNAVAILABLE: u8 = 69;
     pub(super) const SOFTWARE: u8 = 70;
     pub(super) const CANNOT_CREATE: u8 = 73;
     pub(super) const IO_ERROR: u8 = 74;
@@ -61,22 +70,23 @@ fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Run { config } => runtime.block_on(run_command(config)),
-        Command::CheckConfig { config } => check_config(config),
+        Command::Run(file) => runtime.block_on(run_command(file, Roles::All)),
+        Command::Ingest(file) => runtime.block_on(run_command(file, Roles::Ingest)),
+        Command::Dispatcher(file) => runtime.block_on(run_command(file, Roles::Dispatcher)),
+        Command::CheckConfig(file) => check_config(file),
         Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),
     }
 }
 
-async fn run_command(file: Option<PathBuf>) -> ExitCode {
-    let config = match Config::load(file.as_deref()) {
+async fn run_command(file: ConfigFile, roles: Roles) -> ExitCode {
+    let config = match Config::load(file.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail_config(error),
     };
     telemetry::init_logs(&config.telemetry);
     let ran = async {
         let metrics = telemetry::init_metrics()?;
-        let running = Running::start(config, metrics).await?;
-        running.until(telemetry::stop_signal()).await?;
+        run::run(config, roles, metrics, telemetry::stop_signal()).await?;
         anyhow::Ok(())
     };
     match ran.await {
@@ -91,23 +101,42 @@ async fn run_command(file: Option<PathBuf>) -> ExitCode {
 fn exit_status(error: &RunError) -> u8 {
     match error {
         RunError::Log(_) => exit::IO_ERROR,
-        RunError::Bind(_) | RunError::BindAdmin { .. } | RunError::Open(_) | RunError::Key(_) => {
-            exit::CANNOT_CREATE
-        }
+        RunError::Open(error) => exit_status_of_open(error),
+        RunError::NotShared(_) | RunError::Key(KeyError::Missing { .. }) => exit::CONFIG,
+        RunError::Bind(_)
+        | RunError::BindAdmin { .. }
+        | RunError::Key(KeyError::File { .. } | KeyError::Malformed { .. }) => exit::CANNOT_CREATE,
         RunError::Directory(DirectoryFileError::Read { .. } | DirectoryFileError::Lines { .. }) => {
             exit::CONFIG
         }
         RunError::Directory(DirectoryFileError::Put(_) | DirectoryFileError::Load(_)) => exit::IO_ERROR,
         RunError::Dispatcher(DispatcherError::NotDrained) | RunError::EdgeNotDrained => exit::NOT_DRAINED,
-        RunError::Dispatcher(_) | RunError::Ingest(_) | RunError::Thread(_) | RunError::Panicked => {
-            exit::SOFTWARE
-        }
+        RunError::Dispatcher(_)
+        | RunError::Ingest(_)
+        | RunError::Address(_)
+        | RunError::Thread(_)
+        | RunError::Panicked => exit::SOFTWARE,
+    }
+}
+
+/// A supervisor that tries again helps against what is unavailable or in use, never against what is configured.
+fn exit_status_of_open(error: &OpenError) -> u8 {
+    match error {
+        OpenError::Unreachable { .. } => exit::UNAVAILABLE,
+        OpenError::NotDurable { .. }
+        | OpenError::PartitionMismatch { .. }
+        | OpenError::Topic { .. }
+        | OpenError::Settings { .. } => exit::CONFIG,
+        OpenError::Locked { .. }
+        | OpenError::Format { .. }
+        | OpenError::Backend { .. }
+        | OpenError::Directory { .. } => exit::CANNOT_CREATE,
     }
 }
 
 #[expect(clippy::print_stdout, reason = "the command line speaks on stdout")]
-fn check_config(file: Option<PathBuf>) -> ExitCode {
-    match Config::load(file.as_deref()) {
+fn check_config(file: ConfigFile) -> ExitCode {
+    match Config::load(file.config.as_deref()) {
         Ok(config) => {
             for warning in &config.warnings {
                 println!("warning: {warning}");

@@ -1,36 +1,42 @@
-//! `hookline run`: all roles in one process over the embedded log.
+//! `hookline run`, `hookline ingest`, `hookline dispatcher`: the roles that were asked for, over one log.
 //!
-//! Start: log, key, directory, addresses, roles; ready when each has loaded what it needs. Stop: not ready,
+//! Start: key, log, directory, addresses, roles; ready when each has loaded what it needs. Stop: not ready,
 //! the edge finishes what it has accepted, the dispatcher what is in flight, the log is closed.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hookline_dispatcher::{Dispatcher, DispatcherError};
 use hookline_event_log::embedded::EmbeddedLog;
+use hookline_event_log::kafka::KafkaLog;
 use hookline_event_log::{Durability, Log, LogFailure, OpenError, ReadError};
-use hookline_ingest::{BindError, DirectoryFileError, Ingest, load_directory_file};
+use hookline_ingest::{BindError, DirectoryFileError, Gateways, Ingest, load_directory_file};
+use hookline_schemas::seal::Sealer;
 use hookline_schemas::time::Clock;
+use hookline_schemas::webhook::Webhooks;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle as TaskHandle;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Admin, durability_label};
-use crate::config::Config;
+use crate::admin::{self, Admin, Readiness};
+use crate::config::{Config, LogOptions};
 use crate::key::{self, KeyError};
 use crate::limits;
-
-/// How long the edge may take to answer what it has accepted: well above `ingest.answer_timeout`.
-const EDGE_DRAIN: Duration = Duration::from_secs(45);
+use crate::log::{self, Backend};
+use crate::roles::{EDGE_DRAIN, Role, Roles, first_end};
 
 /// Why the process ended other than by being asked to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
+    #[error(
+        "`hookline {0}` needs a log that processes share, and log.backend is \"embedded\", which one process owns: \
+         start `hookline run`, which has all roles, or set log.backend = \"kafka\" and log.kafka.bootstrap_servers"
+    )]
+    NotShared(Roles),
     #[error("failed to open the log")]
     Open(#[from] OpenError),
     #[error(transparent)]
@@ -45,6 +51,8 @@ pub(crate) enum RunError {
         #[source]
         source: std::io::Error,
     },
+    #[error("failed to look up the own addresses")]
+    Address(#[source] std::io::Error),
     #[error("failed to start a thread")]
     Thread(#[source] std::io::Error),
     #[error("the edge can't follow its tables")]
@@ -59,165 +67,163 @@ pub(crate) enum RunError {
     Panicked,
 }
 
-/// All roles, running.
-pub(crate) struct Running {
-    log: EmbeddedLog,
-    edge: TaskHandle<Result<(), ReadError>>,
-    edge_stop: CancellationToken,
-    dispatcher: oneshot::Receiver<Result<(), DispatcherError>>,
-    dispatcher_thread: JoinHandle<()>,
-    dispatcher_stop: CancellationToken,
-    tasks: TaskTracker,
+/// Runs the roles over the log of the configuration, until asked to stop or until one of them or the log
+/// fails. Everything that was acknowledged is in the log when it returns, however it returns.
+pub(crate) async fn run(
+    config: Config,
+    roles: Roles,
+    metrics: PrometheusHandle,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    match config.log.clone() {
+        LogOptions::Embedded(_) if roles == Roles::Ingest => Err(RunError::NotShared(roles)),
+        LogOptions::Embedded(options) => {
+            let key = key::load_or_make;
+            Box::pin(run_over::<EmbeddedLog>(options, key, config, roles, metrics, stop)).await
+        }
+        LogOptions::Kafka(options) => {
+            let key = key::load;
+            Box::pin(run_over::<KafkaLog>(*options, key, config, roles, metrics, stop)).await
+        }
+    }
+}
+
+/// Open the log, prepare, start, run until asked to stop, close the log.
+async fn run_over<L: Backend>(
+    options: L::Options,
+    key: fn(&Path) -> Result<Sealer, KeyError>,
+    config: Config,
+    roles: Roles,
+    metrics: PrometheusHandle,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let clock = Clock::start();
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    limits::raise_open_files(if roles.have_ingest() { config.ingest.max_connections } else { 0 });
+    let sealer = if roles.have_ingest() { Some(key(&config.key_file)?) } else { None };
+    let log: L = log::open(options, clock).await?;
+    let prepared = Prepared::new(&log, config, roles, sealer, clock).await?;
+    let running = prepared.start(log.durability(), metrics)?;
+    let ended = tokio::select! {
+        biased;
+        // Nothing may be written any more: there is nothing to drain into.
+        failure = log.failed() => return Err(failure.into()),
+        ended = running.until(stop) => ended,
+    };
+    log.close().await;
+    ended
+}
+
+/// The roles with all that the system may refuse them, the addresses above all. Nothing runs yet.
+struct Prepared<L: Log> {
+    ingest: Option<Ingest<L>>,
+    dispatcher: Option<Dispatcher<L>>,
+    admin: TcpListener,
+    webhooks: watch::Sender<Option<Arc<Webhooks>>>,
+}
+
+impl<L: Log> Prepared<L> {
+    /// The edge is the role that seals: it is there if a sealer is.
+    async fn new(
+        log: &L,
+        config: Config,
+        roles: Roles,
+        sealer: Option<Sealer>,
+        clock: Clock,
+    ) -> Result<Self, RunError> {
+        let ingest = match sealer {
+            Some(sealer) => Some(prepare_edge(log, config.ingest, config.gateways, sealer, clock).await?),
+            None => None,
+        };
+        let address = config.admin.listen;
+        let admin = admin::bind(address).await.map_err(|source| RunError::BindAdmin { address, source })?;
+        let (webhooks, followed) = watch::channel(Some(Arc::new(config.webhooks)));
+        let dispatcher = || Dispatcher::new(config.dispatcher, log.clone(), followed, clock);
+        let dispatcher = roles.have_dispatcher().then(dispatcher).transpose()?;
+        Ok(Self { ingest, dispatcher, admin, webhooks })
+    }
+
+    /// Starts the roles and the admin address. When it returns, the roles are loading.
+    fn start(self, durability: Durability, metrics: PrometheusHandle) -> Result<Running, RunError> {
+        let (ingest_address, admin_address) = self.addresses()?;
+        let tasks = TaskTracker::new();
+        let (mut roles, mut readiness) = (Vec::new(), Vec::<(_, Readiness)>::new());
+        if let Some(ingest) = self.ingest {
+            readiness.push(("ingest", Box::new(ingest.readiness())));
+            roles.push(Role::ingest(ingest, &tasks));
+        }
+        if let Some(dispatcher) = self.dispatcher {
+            readiness.push(("dispatcher", Box::new(dispatcher.readiness())));
+            roles.push(Role::dispatcher(dispatcher)?);
+        }
+        let admin = Admin {
+            durability,
+            roles: readiness,
+            // The process is stopping as soon as its first role is.
+            stopping: roles.first().map(Role::stopping).unwrap_or_default(),
+            metrics,
+        };
+        let admin_stop = CancellationToken::new();
+        tasks.spawn(admin.serve(self.admin, admin_stop.clone()));
+        let ingest_address = ingest_address.map(tracing::field::display);
+        tracing::info!(ingest = ingest_address, admin = %admin_address, "listening");
+        Ok(Running { roles, admin_stop, tasks, _webhooks: self.webhooks })
+    }
+
+    fn addresses(&self) -> Result<(Option<SocketAddr>, SocketAddr), RunError> {
+        let ingest = self.ingest.as_ref().map(Ingest::local_address).transpose();
+        let both = ingest.and_then(|ingest| Ok((ingest, self.admin.local_addr()?)));
+        both.map_err(RunError::Address)
+    }
+}
+
+/// The edge, bound, with the directory that the configuration names in the log.
+async fn prepare_edge<L: Log>(
+    log: &L,
+    settings: hookline_ingest::Settings,
+    gateways: Gateways,
+    sealer: Sealer,
+    clock: Clock,
+) -> Result<Ingest<L>, RunError> {
+    if let Some(file) = &settings.directory_file {
+        let changes = load_directory_file(file, log).await?;
+        tracing::info!(?changes, file = %file.display(), "loaded the directory");
+        if changes.refused > 0 {
+            tracing::error!(changes.refused, "the directory is older than its file: the log has no space");
+        }
+    }
+    let gateways = Arc::new(ArcSwap::from_pointee(gateways));
+    Ok(Ingest::bind(settings, gateways, log.clone(), sealer, clock).await?)
+}
+
+/// The roles, running.
+struct Running {
+    /// In the order in which they are stopped: first the edge, so that nothing new comes in.
+    roles: Vec<Role>,
     admin_stop: CancellationToken,
-    _webhooks: watch::Sender<Option<Arc<hookline_schemas::webhook::Webhooks>>>,
+    tasks: TaskTracker,
+    _webhooks: watch::Sender<Option<Arc<Webhooks>>>,
 }
 
 impl Running {
-    /// Starts everything. When it returns, both addresses are bound and the roles are loading.
-    pub(crate) async fn start(config: Config, metrics: PrometheusHandle) -> Result<Self, RunError> {
-        let clock = Clock::start();
-        for warning in &config.warnings {
-            tracing::warn!("{warning}");
-        }
-        limits::raise_open_files(config.ingest.max_connections);
-        let sealer = key::load_or_make(&config.key_file)?;
-        let log = open_log(&config, clock).await?;
-        if let Some(file) = &config.ingest.directory_file {
-            let changes = load_directory_file(file, &log).await?;
-            tracing::info!(?changes, file = %file.display(), "loaded the directory");
-            if changes.refused > 0 {
-                tracing::error!(
-                    changes.refused,
-                    "the directory is older than its file: the log has no space"
-                );
-            }
-        }
-
-        let gateways = Arc::new(ArcSwap::from_pointee(config.gateways));
-        let ingest = Ingest::bind(config.ingest, gateways, log.clone(), sealer, clock).await?;
-        let address = config.admin.listen;
-        let admin_listener =
-            admin::bind(address).await.map_err(|source| RunError::BindAdmin { address, source })?;
-        let unnamed = |source| RunError::BindAdmin { address, source };
-        let (ingest_address, admin_address) =
-            (ingest.local_address().map_err(unnamed)?, admin_listener.local_addr().map_err(unnamed)?);
-
-        let (webhooks_sender, webhooks) = watch::channel(Some(Arc::new(config.webhooks)));
-        let dispatcher = Dispatcher::new(config.dispatcher, log.clone(), webhooks, clock)?;
-        let (edge_stop, dispatcher_stop, admin_stop) =
-            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-        let admin = Admin {
-            durability: log.durability(),
-            roles: vec![
-                ("ingest", Box::new(ingest.readiness())),
-                ("dispatcher", Box::new(dispatcher.readiness())),
-            ],
-            stopping: edge_stop.clone(),
-            metrics,
-        };
-        let tasks = TaskTracker::new();
-        tasks.spawn(admin.serve(admin_listener, admin_stop.clone()));
-        let edge = tasks.spawn(ingest.run(edge_stop.clone()));
-        let (ended, dispatcher_ended) = oneshot::channel();
-        let dispatcher_thread = start_dispatcher(dispatcher, dispatcher_stop.clone(), ended)?;
-        tracing::info!(ingest = %ingest_address, admin = %admin_address, "listening");
-        Ok(Self {
-            log,
-            edge,
-            edge_stop,
-            dispatcher: dispatcher_ended,
-            dispatcher_thread,
-            dispatcher_stop,
-            tasks,
-            admin_stop,
-            _webhooks: webhooks_sender,
-        })
-    }
-
-    /// Runs until asked to stop, or until a role or the log fails; then stops in order. Everything that was
-    /// acknowledged is in the log when it returns, however it returns.
-    pub(crate) async fn until(mut self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let log = self.log.clone();
-        let ended = tokio::select! {
+    /// Runs until asked to stop or until a role ends; then stops them in order, and the admin address last.
+    async fn until(mut self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let mut ended = tokio::select! {
             () = stop => {
                 tracing::info!("stopping: finishing what is in flight");
                 Ok(())
             }
-            edge = &mut self.edge => edge_result(edge),
-            dispatcher = &mut self.dispatcher => dispatcher_result(dispatcher),
-            // Nothing may be written any more: there is nothing to drain into.
-            failure = log.failed() => return Err(failure.into()),
+            ended = first_end(&mut self.roles) => ended,
         };
-        let (edge, dispatcher) = tokio::select! {
-            drained = self.drain(&ended) => drained,
-            failure = log.failed() => return Err(failure.into()),
-        };
+        for role in &mut self.roles {
+            ended = ended.and(role.stop().await);
+        }
         self.admin_stop.cancel();
         self.tasks.close();
         // Peers that read no answer are not waited for.
         let _ = tokio::time::timeout(EDGE_DRAIN, self.tasks.wait()).await;
-        let joined = self.dispatcher_thread.join().map_err(|_| RunError::Panicked);
-        self.log.close().await;
-        ended.and(edge).and(dispatcher).and(joined)
+        ended
     }
-}
-
-impl Running {
-    /// First the edge, so that nothing new comes in, then the dispatcher. A role that has ended is not waited
-    /// for again.
-    async fn drain(&mut self, ended: &Result<(), RunError>) -> (Result<(), RunError>, Result<(), RunError>) {
-        self.edge_stop.cancel();
-        let edge = if self.edge.is_finished() {
-            Ok(())
-        } else {
-            let drained = tokio::time::timeout(EDGE_DRAIN, &mut self.edge).await;
-            drained.map_or_else(|_| Err(RunError::EdgeNotDrained), edge_result)
-        };
-        self.dispatcher_stop.cancel();
-        let dispatcher = match ended {
-            Err(RunError::Dispatcher(_) | RunError::Panicked) => Ok(()),
-            _ => dispatcher_result((&mut self.dispatcher).await),
-        };
-        (edge, dispatcher)
-    }
-}
-
-async fn open_log(config: &Config, clock: Clock) -> Result<EmbeddedLog, RunError> {
-    let options = config.log.clone();
-    let directory = options.directory.display().to_string();
-    let opened = tokio::task::spawn_blocking(move || EmbeddedLog::open(options, clock));
-    let log = opened.await.map_err(|_| RunError::Panicked)??;
-    let durability = durability_label(log.durability());
-    tracing::info!(%directory, %durability, "opened the log");
-    if log.durability() == Durability::PageCache {
-        tracing::warn!("an acknowledged notification would not survive the power going out");
-    }
-    metrics::gauge!("hookline_log_durability", "durability" => durability).set(1.0);
-    Ok(log)
-}
-
-/// The dispatcher has a thread and a runtime of its own: outbound work costs a fifth less there, and a busy
-/// edge can't starve it.
-fn start_dispatcher(
-    dispatcher: Dispatcher<EmbeddedLog>,
-    stop: CancellationToken,
-    ended: oneshot::Sender<Result<(), DispatcherError>>,
-) -> Result<JoinHandle<()>, RunError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
-    let run = move || {
-        // Nobody listens any more only if the process is ending.
-        let _ = ended.send(runtime.block_on(dispatcher.run(stop)));
-    };
-    std::thread::Builder::new().name("dispatcher".to_owned()).spawn(run).map_err(RunError::Thread)
-}
-
-fn edge_result(edge: Result<Result<(), ReadError>, tokio::task::JoinError>) -> Result<(), RunError> {
-    edge.map_err(|_| RunError::Panicked)?.map_err(RunError::Ingest)
-}
-
-fn dispatcher_result(
-    dispatcher: Result<Result<(), DispatcherError>, oneshot::error::RecvError>,
-) -> Result<(), RunError> {
-    Ok(dispatcher.map_err(|_| RunError::Panicked)??)
 }

@@ -78,24 +78,17 @@ impl DispatcherMetrics {
     }
 
     /// Reports what the core has counted.
-    pub(crate) fn report(
-        &self,
-        counts: Counts,
-        totals: impl Iterator<Item = Totals>,
-        gauges: (usize, usize, usize),
-    ) {
-        let mut sum = Totals::default();
-        totals.for_each(|totals| sum.add(&totals));
+    pub(crate) fn report(&self, counts: Counts, totals: Totals, gauges: (usize, usize, usize)) {
         for (name, label, value) in [
             (EVENTS, "fetched", counts.fetched),
-            (EVENTS, "repeated", sum.repeated),
+            (EVENTS, "repeated", totals.repeated),
             (EVENTS, "conflicting", counts.conflicting),
             (EVENTS, "unreadable", counts.unreadable),
-            (WINDOW, "planned", sum.planned),
-            (WINDOW, "delivered", sum.delivered),
-            (WINDOW, "parked", sum.parked),
-            (WINDOW, "dead", sum.dead),
-            (WINDOW, "cancelled", sum.cancelled),
+            (WINDOW, "planned", totals.planned),
+            (WINDOW, "delivered", totals.delivered),
+            (WINDOW, "parked", totals.parked),
+            (WINDOW, "dead", totals.dead),
+            (WINDOW, "cancelled", totals.cancelled),
             (LANES, "registered", counts.registered),
             (LANES, "delivered", counts.lane_delivered),
             (LANES, "dead", counts.lane_dead),

@@ -55,6 +55,9 @@ pub struct Settings {
     /// How long attempts in flight may take when the process stops.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+    /// How long what is in flight may take when a partition goes to another process.
+    #[serde(with = "humantime_serde")]
+    pub revoke_timeout: Duration,
 }
 
 /// Lists of durations, each written as humans do (`"5s"`, `"30 min"`).

@@ -1,9 +1,12 @@
 //! Whether hookline kept its promises: a pure comparison of what was answered with what was delivered.
 //!
 //! Every event that was answered with code 0 has to reach every webhook that asked for its type. It may come
-//! twice only where a reason is known: the process was killed shortly after the first time; or it was killed
-//! shortly after the event was planned, so that the next life planned it again (the copy may come much later,
-//! by way of a lane); or another body of the same event was posted.
+//! twice only where a reason is known: a [`Disturbance`] shortly after the first time; or one shortly after
+//! the event was planned, so that another process, or the next life of the same, planned it again (the copy
+//! may come much later, by way of a lane); or another body of the same event was posted. Outside of the
+//! disturbances the events of a payment come in their order (`checker/order.rs`).
+
+mod order;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -15,8 +18,8 @@ use serde::Serialize;
 use crate::receiver::{Delivery, Fault};
 use crate::simulator::{Entry, Ledger};
 
-/// How long after a delivery a kill may still make it repeat: the longest that a window waits for one event
-/// (5 s), and the longest between two commits of the position (1 s).
+/// How long after a delivery a disturbance may still make it repeat: the longest that a window waits for one
+/// event (5 s), and the longest between two commits of the position (1 s).
 pub const COPY_WINDOW: Duration = Duration::from_secs(6);
 
 /// So many violations are described in words.
@@ -31,14 +34,26 @@ pub struct Subscription {
     pub events: Vec<EventType>,
 }
 
-/// One `kill -9`. Times count from the start of the same clock as everything else.
+/// Something that makes deliveries repeat: a process was killed, partitions changed their owner, positions
+/// could not be committed. Times count from the start of the same clock as everything else.
+///
+/// The bound: each delivery that was answered before it is over, and not longer before it than the copy window
+/// (budget + commit interval), may come once more; and so may each event that was planned in that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kill {
-    /// When it was sent.
+pub struct Disturbance {
+    /// When it began.
     pub at: Duration,
-    /// When the next process was started: until then the receiver may still find requests of the killed one
-    /// in its sockets.
+    /// When it was over. After a `kill -9`: when the next process was started, because until then the
+    /// receiver may still find requests of the killed one in its sockets. Where partitions move between
+    /// processes: when the new owner has them for certain, a session and a drain after the cause was removed.
     pub until: Duration,
+}
+
+impl Disturbance {
+    /// Whether it was there at some time of this span.
+    fn touches(&self, from: Duration, to: Duration) -> bool {
+        self.at <= to && from <= self.until
+    }
 }
 
 /// All that the verdict is made from.
@@ -50,9 +65,9 @@ pub struct Evidence<'a> {
     pub deliveries: &'a [Delivery],
     /// What was asked for.
     pub subscriptions: &'a [Subscription],
-    /// When the process was killed.
-    pub kills: &'a [Kill],
-    /// How long before a kill a delivery may have been for its copy to be explained: [`COPY_WINDOW`].
+    /// What happened to hookline, in the order in which it began.
+    pub disturbances: &'a [Disturbance],
+    /// How long before a disturbance a delivery may have been for its copy to be explained: [`COPY_WINDOW`].
     pub copy_window: Duration,
 }
 
@@ -69,14 +84,16 @@ pub struct Verdict {
     pub lost: u64,
     /// Deliveries answered with 2xx beyond the first of the same event at the same webhook.
     pub copies: u64,
-    /// Of those: after a kill.
-    pub copies_after_kill: u64,
-    /// Of those: of an event that was planned again after a kill.
+    /// Of those: after a disturbance.
+    pub copies_after_disturbance: u64,
+    /// Of those: of an event that was planned again after a disturbance.
     pub copies_of_replans: u64,
     /// Of those: of an event of which another body was posted.
     pub copies_of_reposts: u64,
     /// Of those: without a reason.
     pub copies_unexplained: u64,
+    /// Pairs of events of one payment that came to a webhook in the wrong order, undisturbed.
+    pub out_of_order: u64,
     /// Requests with a signature that an integrator refuses.
     pub bad_signatures: u64,
     /// Requests whose body is no payload, or says another id or another type than it should.
@@ -107,8 +124,13 @@ pub fn check(evidence: &Evidence<'_>) -> Verdict {
     let received = judge_requests(evidence, &mut verdict);
     count_expected(evidence, &received, &mut verdict);
     count_copies(evidence, received, &mut verdict);
+    for inversion in order::inversions(evidence) {
+        verdict.out_of_order += 1;
+        add_note(&mut verdict, || inversion.to_string());
+    }
     verdict.pass = verdict.lost == 0
         && verdict.copies_unexplained == 0
+        && verdict.out_of_order == 0
         && verdict.bad_signatures == 0
         && verdict.malformed == 0
         && verdict.unexpected == 0;
@@ -185,17 +207,23 @@ fn count_copies(evidence: &Evidence<'_>, received: Received<'_>, verdict: &mut V
         let mut bodies_left = entry.bodies.len().saturating_sub(1);
         // What is planned again is planned with each of its bodies.
         let mut replans_left =
-            replans(entry, evidence.kills, evidence.copy_window) * entry.bodies.len().max(1);
-        let mut repeats_left: Vec<usize> =
-            evidence.kills.iter().map(|kill| repeats(*kill, &deliveries, evidence.copy_window)).collect();
+            replans(entry, evidence.disturbances, evidence.copy_window) * entry.bodies.len().max(1);
+        let mut repeats_left: Vec<usize> = evidence
+            .disturbances
+            .iter()
+            .map(|disturbance| repeats(*disturbance, &deliveries, evidence.copy_window))
+            .collect();
         for second in deliveries.iter().skip(1) {
             verdict.copies += 1;
-            let killed_before = evidence.kills.iter().zip(&mut repeats_left).rev();
-            let explaining =
-                killed_before.into_iter().find(|(kill, left)| kill.at <= second.received_at && **left > 0);
+            let explaining = evidence
+                .disturbances
+                .iter()
+                .zip(&mut repeats_left)
+                .rev()
+                .find(|(disturbance, left)| disturbance.at <= second.received_at && **left > 0);
             if let Some((_, left)) = explaining {
                 *left -= 1;
-                verdict.copies_after_kill += 1;
+                verdict.copies_after_disturbance += 1;
             } else if replans_left > 0 {
                 replans_left -= 1;
                 verdict.copies_of_replans += 1;
@@ -210,23 +238,24 @@ fn count_copies(evidence: &Evidence<'_>, received: Received<'_>, verdict: &mut V
     }
 }
 
-/// How many deliveries this kill may repeat: those that were answered before it, but not longer before it than
-/// the window allows. Each of them once.
-fn repeats(kill: Kill, deliveries: &[&Delivery], copy_window: Duration) -> usize {
+/// How many deliveries this disturbance may repeat: those that were answered before it was over, but not longer
+/// before it than the window allows. Each of them once.
+fn repeats(disturbance: Disturbance, deliveries: &[&Delivery], copy_window: Duration) -> usize {
+    let Disturbance { at, until } = disturbance;
     let repeats = |delivery: &&&Delivery| {
-        delivery.answered_at <= kill.until && kill.at.saturating_sub(delivery.answered_at) <= copy_window
+        delivery.answered_at <= until && at.saturating_sub(delivery.answered_at) <= copy_window
     };
     deliveries.iter().filter(repeats).count()
 }
 
 /// How often the event was planned again at most: it is planned first some time between the first post and the
-/// answer, and each kill within the window of the latest planning makes the next life plan it once more.
-fn replans(entry: &Entry, kills: &[Kill], copy_window: Duration) -> usize {
+/// answer, and each disturbance within the window of the latest planning makes it planned once more.
+fn replans(entry: &Entry, disturbances: &[Disturbance], copy_window: Duration) -> usize {
     let mut within_reach_until = entry.answered.unwrap_or(entry.first_posted) + copy_window;
     let mut replans = 0;
-    for kill in kills {
-        if kill.until >= entry.first_posted && kill.at <= within_reach_until {
-            within_reach_until = within_reach_until.max(kill.until + copy_window);
+    for disturbance in disturbances {
+        if disturbance.touches(entry.first_posted, within_reach_until) {
+            within_reach_until = within_reach_until.max(disturbance.until + copy_window);
             replans += 1;
         }
     }

@@ -18,6 +18,7 @@ fn ledger(entries: &[(&str, EventType, u32, Option<u64>)]) -> Ledger {
             kind: NotificationType::Pay,
             event_type: *event_type,
             transaction_id: 7,
+            payment: 1,
             posted: *posted,
             bodies: (0..u64::from(*posted)).collect(),
             first_posted: millis(1),
@@ -41,10 +42,16 @@ fn delivery(id: &str, at: u64) -> Delivery {
     }
 }
 
-fn verdict(ledger: &Ledger, deliveries: &[Delivery], kills: &[Kill]) -> Verdict {
+fn verdict(ledger: &Ledger, deliveries: &[Delivery], disturbances: &[Disturbance]) -> Verdict {
     let subscriptions =
         [Subscription { webhook: WebhookId::new(WEBHOOK), events: vec![EventType::PaymentReceived] }];
-    check(&Evidence { ledger, deliveries, subscriptions: &subscriptions, kills, copy_window: COPY_WINDOW })
+    check(&Evidence {
+        ledger,
+        deliveries,
+        subscriptions: &subscriptions,
+        disturbances,
+        copy_window: COPY_WINDOW,
+    })
 }
 
 fn one_paid() -> Ledger {
@@ -84,7 +91,7 @@ fn every_webhook_has_to_get_it() {
         ledger: &ledger,
         deliveries: &deliveries,
         subscriptions: &both,
-        kills: &[],
+        disturbances: &[],
         copy_window: COPY_WINDOW,
     };
     let verdict = check(&evidence);
@@ -143,7 +150,7 @@ fn an_event_of_another_type_than_posted_fails() {
 
 #[test]
 fn a_copy_needs_a_reason() {
-    let kill = |at, until| Kill { at: millis(at), until: millis(until) };
+    let kill = |at, until| Disturbance { at: millis(at), until: millis(until) };
     for (case, posted, times, kills, expected) in [
         ("no reason", 1, vec![1_000, 2_000], vec![], (0, 0, 0, 1)),
         ("killed between", 1, vec![1_000, 2_000], vec![kill(1_500, 1_600)], (1, 0, 0, 0)),
@@ -183,7 +190,7 @@ fn a_copy_needs_a_reason() {
         let deliveries: Vec<_> = times.iter().rev().map(|at| delivery("evt_1", *at)).collect();
         let verdict = verdict(&ledger, &deliveries, &kills);
         let found = (
-            verdict.copies_after_kill,
+            verdict.copies_after_disturbance,
             verdict.copies_of_replans,
             verdict.copies_of_reposts,
             verdict.copies_unexplained,
@@ -213,9 +220,9 @@ fn a_refused_attempt_is_no_copy() {
 fn a_slow_answer_counts_from_its_end() {
     // Came at 1.0 s, answered at 3.0 s, killed at 8.5 s: 5.5 s after the answer is within the window.
     let first = Delivery { answered_at: millis(3_000), ..delivery("evt_1", 1_000) };
-    let kills = [Kill { at: millis(8_500), until: millis(8_600) }];
+    let kills = [Disturbance { at: millis(8_500), until: millis(8_600) }];
     let verdict = verdict(&one_paid(), &[first, delivery("evt_1", 9_000)], &kills);
-    assert_eq!((verdict.copies_after_kill, verdict.copies_unexplained), (1, 0));
+    assert_eq!((verdict.copies_after_disturbance, verdict.copies_unexplained), (1, 0));
 }
 
 #[test]

@@ -15,11 +15,14 @@ pub struct Config {
     /// The log.
     pub log: Log,
     /// The edge.
-    pub ingest: Listener,
+    pub ingest: Ingest,
     /// `/livez`, `/readyz`, `/metrics`.
     pub admin: Listener,
     /// Delivery.
     pub dispatcher: Dispatcher,
+    /// The key that seals; without it hookline makes one, where it may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealing: Option<Sealing>,
     /// The sites.
     pub gateways: Vec<Gateway>,
     /// The subscriptions.
@@ -29,8 +32,21 @@ pub struct Config {
 /// The log.
 #[derive(Debug, Clone, Serialize)]
 pub struct Log {
-    /// `embedded`.
+    /// `embedded` or `kafka`.
     pub backend: String,
+    /// Partitions of all that is kept by webhook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lane_partitions: Option<u16>,
+    /// What counts for the embedded log alone.
+    pub embedded: Embedded,
+    /// What counts for Kafka alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<Kafka>,
+}
+
+/// The embedded log.
+#[derive(Debug, Clone, Serialize)]
+pub struct Embedded {
     /// The size of the map.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map_size: Option<String>,
@@ -39,6 +55,60 @@ pub struct Log {
     pub reserve: Option<String>,
     /// Whether a file system in memory will do.
     pub allow_page_cache: bool,
+}
+
+/// The log in Kafka.
+#[derive(Debug, Clone, Serialize)]
+pub struct Kafka {
+    /// `host:port` of some brokers.
+    pub bootstrap_servers: Vec<String>,
+    /// Stands before the name of every topic.
+    pub topic_prefix: String,
+    /// Stands before the names of the groups.
+    pub group: String,
+    /// On how many brokers each record stands.
+    pub replication_factor: u16,
+    /// How many of them must have a record before it is acknowledged.
+    pub min_insync_replicas: u16,
+    /// Whether the page cache of a single broker will do.
+    pub allow_page_cache: bool,
+    /// After this a dispatcher that is not heard of loses its partitions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_timeout: Option<String>,
+}
+
+impl Kafka {
+    /// The log of one run: topics and groups bear its name. On a single broker it says that an
+    /// acknowledgement stands in the page cache; on three each record stands on all, and two acknowledge it.
+    pub fn of_run(bootstrap_servers: Vec<String>, run: &str, brokers: u16) -> Self {
+        let is_cluster = brokers >= 3;
+        Self {
+            bootstrap_servers,
+            topic_prefix: format!("{run}."),
+            group: run.to_owned(),
+            replication_factor: if is_cluster { 3 } else { 1 },
+            min_insync_replicas: if is_cluster { 2 } else { 1 },
+            allow_page_cache: !is_cluster,
+            session_timeout: None,
+        }
+    }
+}
+
+/// The key that seals.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sealing {
+    /// 32 bytes in base64.
+    pub key_file: String,
+}
+
+/// The edge.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ingest {
+    /// On this address.
+    pub listen: SocketAddr,
+    /// How long an answer may take before it is 503.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_timeout: Option<String>,
 }
 
 /// Something that listens.
@@ -58,6 +128,9 @@ pub struct Dispatcher {
     /// The probes of a failing endpoint; the last repeats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe_schedule: Option<Vec<String>>,
+    /// Attempts in flight per endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint_concurrency: Option<u16>,
 }
 
 /// A site.
@@ -108,17 +181,23 @@ impl Config {
             data_dir: data_dir.display().to_string(),
             log: Log {
                 backend: "embedded".to_owned(),
-                map_size: Some("8 GiB".to_owned()),
-                reserve: Some("16 MiB".to_owned()),
-                allow_page_cache: false,
+                lane_partitions: None,
+                embedded: Embedded {
+                    map_size: Some("8 GiB".to_owned()),
+                    reserve: Some("16 MiB".to_owned()),
+                    allow_page_cache: false,
+                },
+                kafka: None,
             },
-            ingest: Listener { listen: ingest },
+            ingest: Ingest { listen: ingest, answer_timeout: None },
             admin: Listener { listen: admin },
             dispatcher: Dispatcher {
                 allow_addresses: vec!["127.0.0.0/8".to_owned()],
                 allow_http: true,
                 probe_schedule: None,
+                endpoint_concurrency: None,
             },
+            sealing: None,
             gateways: vec![Gateway {
                 id: "gw_demo".to_owned(),
                 organization: "org_demo".to_owned(),
@@ -132,6 +211,14 @@ impl Config {
             }],
             webhooks,
         }
+    }
+
+    /// The same over Kafka. All processes need one key: an edge of several does not make its own.
+    pub fn over_kafka(mut self, kafka: Kafka, key_file: &Path) -> Self {
+        self.log.backend = "kafka".to_owned();
+        self.log.kafka = Some(kafka);
+        self.sealing = Some(Sealing { key_file: key_file.display().to_string() });
+        self
     }
 
     /// Writes the file; it is whole once this returns.
@@ -181,9 +268,28 @@ mod tests {
 
     use super::*;
 
+    fn config(webhooks: Vec<Webhook>) -> Config {
+        let addresses = ["127.0.0.1:8080", "127.0.0.1:9090"].map(|text| text.parse().expect("an address"));
+        Config::demo(Path::new("data"), addresses[0], addresses[1], webhooks)
+    }
+
+    fn written(config: &Config) -> toml::Table {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("hookline.toml");
+        config.write(&file).expect("a file");
+        std::fs::read_to_string(file).expect("a file").parse().expect("TOML")
+    }
+
+    fn assert_values(table: &toml::Table, expected: &[(&[&str], &str)]) {
+        for (path, expected) in expected {
+            let mut value = &table[path[0]];
+            path[1..].iter().for_each(|key| value = &value[key]);
+            assert_eq!(value.to_string(), *expected, "{path:?}");
+        }
+    }
+
     #[test]
     fn writes_the_shape_that_hookline_reads() {
-        let addresses = ["127.0.0.1:8080", "127.0.0.1:9090"].map(|text| text.parse().expect("an address"));
         let webhook = Webhook {
             id: "wh_demo".to_owned(),
             organization: "org_demo".to_owned(),
@@ -192,29 +298,44 @@ mod tests {
             secret: "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX".to_owned(),
             retry_schedule: Some(vec!["200ms".to_owned(), "1s".to_owned()]),
         };
-        let config = Config::demo(Path::new("data"), addresses[0], addresses[1], vec![webhook]);
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("hookline.toml");
-        config.write(&file).expect("a file");
-        let text = std::fs::read_to_string(file).expect("a file");
-        let table: toml::Table = text.parse().expect("TOML");
-        for (path, expected) in [
+        let table = written(&config(vec![webhook]));
+        let expected = [
             (&["data_dir"][..], "\"data\""),
             (&["log", "backend"], "\"embedded\""),
-            (&["log", "map_size"], "\"8 GiB\""),
+            (&["log", "embedded", "map_size"], "\"8 GiB\""),
+            (&["log", "embedded", "allow_page_cache"], "false"),
             (&["ingest", "listen"], "\"127.0.0.1:8080\""),
             (&["admin", "listen"], "\"127.0.0.1:9090\""),
             (&["dispatcher", "allow_addresses"], "[\"127.0.0.0/8\"]"),
             (&["dispatcher", "allow_http"], "true"),
-        ] {
-            let mut value = &table[path[0]];
-            path[1..].iter().for_each(|key| value = &value[key]);
-            assert_eq!(value.to_string(), expected, "{path:?}");
-        }
+        ];
+        assert_values(&table, &expected);
         assert_eq!(table["gateways"][0]["shared_url"].as_bool(), Some(true));
         assert_eq!(table["webhooks"][0]["events"].to_string(), "[\"PAYMENT_RECEIVED\", \"PAYMENT_FAILED\"]");
         assert_eq!(table["webhooks"][0]["retry_schedule"].to_string(), "[\"200ms\", \"1s\"]");
         assert!(table["dispatcher"].get("probe_schedule").is_none());
+        assert!(table["log"].get("kafka").is_none() && !table.contains_key("sealing"));
+    }
+
+    #[test]
+    fn over_kafka_topics_and_groups_bear_the_name_of_the_run() {
+        let servers = vec!["127.0.0.1:9092".to_owned(), "127.0.0.1:9093".to_owned()];
+        for (brokers, replicas, in_sync, page_cache) in [(1, "1", "1", "true"), (3, "3", "2", "false")] {
+            let kafka = Kafka::of_run(servers.clone(), "run-7", brokers);
+            let table = written(&config(Vec::new()).over_kafka(kafka, Path::new("run/hookline.key")));
+            let expected = [
+                (&["log", "backend"][..], "\"kafka\""),
+                (&["log", "kafka", "bootstrap_servers"], "[\"127.0.0.1:9092\", \"127.0.0.1:9093\"]"),
+                (&["log", "kafka", "topic_prefix"], "\"run-7.\""),
+                (&["log", "kafka", "group"], "\"run-7\""),
+                (&["log", "kafka", "replication_factor"], replicas),
+                (&["log", "kafka", "min_insync_replicas"], in_sync),
+                (&["log", "kafka", "allow_page_cache"], page_cache),
+                (&["sealing", "key_file"], "\"run/hookline.key\""),
+            ];
+            assert_values(&table, &expected);
+            assert!(table["log"]["kafka"].get("session_timeout").is_none());
+        }
     }
 
     #[test]

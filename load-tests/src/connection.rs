@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -32,6 +32,11 @@ struct Open {
 }
 
 impl Connection {
+    /// Where it leads.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A connection that is opened with the first request.
     pub(crate) const fn to(address: SocketAddr) -> Self {
         Self { address, open: None }
@@ -43,7 +48,7 @@ impl Connection {
         &mut self,
         request: Request<Full<Bytes>>,
         within: Duration,
-    ) -> anyhow::Result<(StatusCode, Bytes)> {
+    ) -> anyhow::Result<Response<Bytes>> {
         // Taken out and put back only after a whole answer: whatever goes wrong drops it.
         let open = self.open.take().filter(|open| !open.sender.is_closed());
         let address = self.address;
@@ -53,15 +58,14 @@ impl Connection {
                 None => connect(address).await?,
             };
             open.sender.ready().await?;
-            let response = open.sender.send_request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
+            let (head, body) = open.sender.send_request(request).await?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER_BYTES);
             let body = body.collect().await.map_err(|error| anyhow!(error))?.to_bytes();
-            anyhow::Ok((open, status, body))
+            anyhow::Ok((open, Response::from_parts(head, body)))
         });
-        let (open, status, body) = tokio::time::timeout(within, exchange).await.context("no answer")??;
+        let (open, answer) = tokio::time::timeout(within, exchange).await.context("no answer")??;
         self.open = Some(open);
-        Ok((status, body))
+        Ok(answer)
     }
 }
 
@@ -82,7 +86,7 @@ pub(crate) async fn get(
     address: SocketAddr,
     path: &str,
     within: Duration,
-) -> anyhow::Result<(StatusCode, Bytes)> {
+) -> anyhow::Result<Response<Bytes>> {
     let request = Request::get(path).header("host", address.to_string()).body(Full::default())?;
     Connection::to(address).send(request, within).await
 }

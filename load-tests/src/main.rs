@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use hookline_load_tests::report::Report;
-use hookline_load_tests::scenario::{self, Surroundings, kill, steady};
+use hookline_load_tests::scenario::kafka_faults::{self, Fault};
+use hookline_load_tests::scenario::{self, Surroundings, kill, spread, steady};
 use hookline_load_tests::simulator::Pace;
 
 /// Runs a scenario against hookline, on the loopback alone.
@@ -37,6 +38,10 @@ enum Scenario {
     Steady(SteadyArguments),
     /// kill -9 at random moments under load: nothing lost, no copy without a reason
     Kill(KillArguments),
+    /// Brokers, edges and dispatchers fail under load: nothing lost, no copy without a reason, no restart needed
+    KafkaFaults(KafkaFaultsArguments),
+    /// Three dispatchers over Kafka deliver what one can not
+    Spread(SpreadArguments),
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +83,32 @@ struct KillArguments {
     /// Payments under way at once
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4096))]
     concurrency: u16,
+}
+
+#[derive(Debug, Args)]
+struct KafkaFaultsArguments {
+    /// What goes wrong; without it everything, one after the other
+    #[arg(long, value_enum, value_name = "NAME")]
+    fault: Vec<Fault>,
+    /// Decides what is posted
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Payments per second
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    rate: u32,
+    /// Payments under way at once
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    concurrency: u16,
+    /// How long all brokers are gone
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+    outage_seconds: u64,
+}
+
+#[derive(Debug, Args)]
+struct SpreadArguments {
+    /// How long is measured, with one dispatcher and with three
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=120))]
+    seconds: u64,
 }
 
 #[tokio::main]
@@ -123,6 +154,21 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
                 concurrency: usize::from(kill.concurrency),
             };
             kill::run(&surroundings, &options).await
+        }
+        Scenario::KafkaFaults(faults) => {
+            let every = || Fault::ALL.to_vec();
+            let options = kafka_faults::Options {
+                faults: if faults.fault.is_empty() { every() } else { faults.fault },
+                per_second: faults.rate,
+                concurrency: usize::from(faults.concurrency),
+                seed: faults.seed,
+                outage: Duration::from_secs(faults.outage_seconds),
+            };
+            kafka_faults::run(&surroundings, &options).await
+        }
+        Scenario::Spread(spread) => {
+            let options = spread::Options { measured: Duration::from_secs(spread.seconds) };
+            spread::run(&surroundings, &options).await
         }
     }
 }

@@ -23,11 +23,35 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Lines of its output that are shown when it fails.
 const OUTPUT_LINES: usize = 30;
 
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Everything, over the embedded log.
+    Run,
+    /// The edge, over Kafka.
+    Ingest,
+    /// Delivery, over Kafka.
+    Dispatcher,
+}
+
+impl Role {
+    /// Its command on hookline's command line.
+    pub const fn command(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Ingest => "ingest",
+            Self::Dispatcher => "dispatcher",
+        }
+    }
+}
+
 /// How to start hookline, as often as needed.
 #[derive(Debug, Clone)]
 pub struct Launch {
     /// The program.
     pub program: PathBuf,
+    /// What it does.
+    pub role: Role,
     /// Its configuration file.
     pub config: PathBuf,
     /// Where it answers `/readyz`.
@@ -62,7 +86,7 @@ pub struct Usage {
 }
 
 impl Launch {
-    /// Starts `hookline run`; it was ready when this returns.
+    /// Starts hookline in its role; it was ready when this returns.
     ///
     /// # Errors
     ///
@@ -71,7 +95,7 @@ impl Launch {
         let output = OpenOptions::new().create(true).append(true).open(&self.output)?;
         let directory = self.config.parent().context("the configuration file has no directory")?;
         let mut child = Command::new(&self.program)
-            .arg("run")
+            .arg(self.role.command())
             .arg("--config")
             .arg(&self.config)
             .current_dir(directory)
@@ -87,7 +111,8 @@ impl Launch {
             if let Some(status) = child.try_wait()? {
                 bail!("hookline ended before it was ready: {status}\n{}", self.last_output());
             }
-            if let Ok((StatusCode::OK, _)) = connection::get(self.admin, "/readyz", ADMIN_TIMEOUT).await {
+            let answer = connection::get(self.admin, "/readyz", ADMIN_TIMEOUT).await;
+            if answer.is_ok_and(|answer| answer.status() == StatusCode::OK) {
                 return Ok(Hookline { child, process_id, admin: self.admin });
             }
             if clock.elapsed() >= deadline {
@@ -149,9 +174,9 @@ impl Hookline {
     ///
     /// If the admin address does not answer.
     pub async fn metric(&self, name: &str, label: &str) -> anyhow::Result<f64> {
-        let (status, text) = connection::get(self.admin, "/metrics", ADMIN_TIMEOUT).await?;
-        ensure!(status == StatusCode::OK, "/metrics answered {status}");
-        Ok(sum_of(&String::from_utf8_lossy(&text), name, label))
+        let answer = connection::get(self.admin, "/metrics", ADMIN_TIMEOUT).await?;
+        ensure!(answer.status() == StatusCode::OK, "/metrics answered {}", answer.status());
+        Ok(sum_of(&String::from_utf8_lossy(answer.body()), name, label))
     }
 
     /// What it has used until now.

@@ -21,23 +21,31 @@ pub struct Report {
     pub figures: Vec<(&'static str, Value)>,
     /// Why it did not pass.
     pub failures: Vec<String>,
+    /// The reports of its parts, where it has some.
+    pub parts: Vec<Report>,
 }
 
 impl Report {
     /// Begins with what the checker says; [`Report::require`] may still fail it.
     pub fn new(scenario: &'static str, verdict: &Verdict) -> Self {
-        let mut report =
-            Self { scenario, pass: verdict.pass, figures: Vec::new(), failures: verdict.notes.clone() };
+        let mut report = Self {
+            scenario,
+            pass: verdict.pass,
+            figures: Vec::new(),
+            failures: verdict.notes.clone(),
+            parts: Vec::new(),
+        };
         for (name, value) in [
             ("accepted", verdict.accepted),
             ("expected_deliveries", verdict.expected_deliveries),
             ("delivered", verdict.delivered),
             ("lost", verdict.lost),
             ("copies", verdict.copies),
-            ("copies_after_kill", verdict.copies_after_kill),
+            ("copies_after_disturbance", verdict.copies_after_disturbance),
             ("copies_of_replans", verdict.copies_of_replans),
             ("copies_of_reposts", verdict.copies_of_reposts),
             ("copies_unexplained", verdict.copies_unexplained),
+            ("out_of_order", verdict.out_of_order),
             ("bad_signatures", verdict.bad_signatures),
             ("malformed", verdict.malformed),
             ("unexpected", verdict.unexpected),
@@ -53,6 +61,12 @@ impl Report {
         report.require(refused == 0, || format!("{refused} Checks were refused"));
         report.require(verdict.given_up == 0, || format!("{} notifications given up", verdict.given_up));
         report
+    }
+
+    /// Of several parts; passes if each of them did.
+    pub fn of_parts(scenario: &'static str, parts: Vec<Self>) -> Self {
+        let pass = !parts.is_empty() && parts.iter().all(|part| part.pass);
+        Self { scenario, pass, figures: Vec::new(), failures: Vec::new(), parts }
     }
 
     /// Adds a number.
@@ -85,17 +99,25 @@ impl Report {
         for failure in &self.failures {
             let _ = writeln!(text, "  ! {failure}");
         }
+        text.extend(self.parts.iter().map(Self::summary));
         text
     }
 
     /// For a script: one line.
     pub fn json(&self) -> String {
+        self.to_value().to_string()
+    }
+
+    fn to_value(&self) -> Value {
         let mut object: Map<String, Value> =
             self.figures.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         object.insert("scenario".to_owned(), self.scenario.into());
         object.insert("pass".to_owned(), self.pass.into());
         object.insert("failures".to_owned(), self.failures.clone().into());
-        Value::Object(object).to_string()
+        if !self.parts.is_empty() {
+            object.insert("parts".to_owned(), self.parts.iter().map(Self::to_value).collect());
+        }
+        Value::Object(object)
     }
 
     /// Prints the summary, and with `json` the JSON as the last line.
@@ -174,6 +196,23 @@ mod tests {
             (Verdict { pass: false, ..passing() }, false),
         ] {
             assert_eq!(Report::new("kill", &verdict).pass, pass, "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_scenario_of_parts_passes_if_each_of_them_does() {
+        let part = |pass| Report::new("leader", &Verdict { pass, ..passing() });
+        for (parts, pass) in
+            [(vec![part(true), part(true)], true), (vec![part(true), part(false)], false), (vec![], false)]
+        {
+            let report = Report::of_parts("kafka-faults", parts);
+            assert_eq!(report.pass, pass);
+            let object: Value = serde_json::from_str(&report.json()).expect("JSON");
+            assert_eq!((&object["scenario"], &object["pass"]), (&"kafka-faults".into(), &pass.into()));
+            for (part, expected) in report.parts.iter().enumerate() {
+                assert_eq!(object["parts"][part]["accepted"], 7);
+                assert_eq!(object["parts"][part]["pass"], expected.pass);
+            }
         }
     }
 

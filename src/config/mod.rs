@@ -1,6 +1,8 @@
 //! Configuration: the defaults, a file over them, the environment over both; everything checked at once.
 
 mod gateways;
+mod kafka;
+mod log;
 mod webhooks;
 
 use std::fmt;
@@ -12,14 +14,14 @@ use bytesize::ByteSize;
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use figment::value::{Dict, Value};
-use hookline_event_log::PartitionCounts;
-use hookline_event_log::embedded::{EmbeddedOptions, Retention};
 use hookline_ingest::Gateways;
 use hookline_schemas::webhook::{Webhook, Webhooks};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use gateways::GatewayConfig;
+use log::LogConfig;
+pub(crate) use log::LogOptions;
 use webhooks::WebhookConfig;
 
 /// The defaults; also the reference.
@@ -41,15 +43,18 @@ const MIN_INTERVAL: Duration = Duration::from_millis(10);
 const TABLES: [&str; 9] =
     ["data_dir", "log", "ingest", "admin", "dispatcher", "sealing", "telemetry", "gateways", "webhooks"];
 
+/// Taken from the environment as it stands: what looks like a number or a list there would be read as one.
+const VERBATIM: [&str; 2] = ["log.kafka.sasl_username", "log.kafka.sasl_password"];
+
 /// A checked configuration.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) log: EmbeddedOptions,
+    pub(crate) log: LogOptions,
     pub(crate) ingest: hookline_ingest::Settings,
     pub(crate) admin: AdminConfig,
     pub(crate) dispatcher: hookline_dispatcher::Settings,
     pub(crate) telemetry: TelemetryConfig,
-    /// The key that seals; made if it does not exist.
+    /// The key that seals what only this installation may read.
     pub(crate) key_file: PathBuf,
     pub(crate) gateways: Gateways,
     pub(crate) webhooks: Webhooks,
@@ -88,39 +93,6 @@ struct SealingConfig {
     key_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LogConfig {
-    backend: Backend,
-    event_partitions: u16,
-    lane_partitions: u16,
-    map_size: ByteSize,
-    reserve: ByteSize,
-    allow_page_cache: bool,
-    retention: RetentionConfig,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Backend {
-    Embedded,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RetentionConfig {
-    #[serde(with = "humantime_serde")]
-    events: Duration,
-    #[serde(with = "humantime_serde")]
-    parked: Duration,
-    #[serde(with = "humantime_serde")]
-    dead_letters: Duration,
-    #[serde(with = "humantime_serde")]
-    attempts: Duration,
-    #[serde(with = "humantime_serde")]
-    quarantine: Duration,
-}
-
 /// Everything that is wrong with a configuration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) struct ConfigError(pub(crate) Vec<String>);
@@ -148,7 +120,12 @@ impl Config {
         // service called hookline.
         let ours = |key: &figment::value::UncasedStr| key == "data_dir" || key.as_str().contains("__");
         let environment = Env::prefixed("HOOKLINE_").filter(ours).split("__");
-        Self::check(&figment.merge(environment), &directory)
+        let verbatim: Vec<_> =
+            environment.iter().filter(|(key, _)| VERBATIM.contains(&key.as_str())).collect();
+        let figment = verbatim.iter().fold(figment.merge(environment), |figment, (key, text)| {
+            figment.merge((key.as_str(), text.as_str()))
+        });
+        Self::check(&figment, &directory)
     }
 
     /// Checks everything; `directory` is where the configuration file stands.
@@ -170,29 +147,29 @@ impl Config {
         let dispatcher = section::<hookline_dispatcher::Settings>(figment, "dispatcher", &mut problems);
         let sealing = section::<SealingConfig>(figment, "sealing", &mut problems);
         let telemetry = section(figment, "telemetry", &mut problems);
-        let parked = log.as_ref().map_or(Duration::MAX, |log| log.retention.parked);
+        let parked = log.as_ref().map_or(Duration::MAX, LogConfig::parked);
         let allow_http = dispatcher.as_ref().is_some_and(|dispatcher| dispatcher.allow_http);
 
         let gateways: Vec<GatewayConfig> = entries(figment, "gateways", &mut problems);
         let without_directory = ingest.as_ref().is_some_and(|ingest| ingest.directory_file.is_none());
-        let warnings =
+        let mut warnings: Vec<_> =
             gateways.iter().filter(|_| without_directory).filter_map(GatewayConfig::warning).collect();
         let gateways = gateways::check(gateways, &mut problems);
         let webhooks: Vec<WebhookConfig> = entries(figment, "webhooks", &mut problems);
         let webhooks: Vec<Webhook> = webhooks::check(webhooks, parked, allow_http, &mut problems);
-        if let Some(log) = &log {
-            problems.extend(problems_of_log(log));
-        }
+        let log = log.map(|log| log.check(data_dir.unwrap_or_default(), &mut problems, &mut warnings));
         if let Some(ingest) = &ingest {
             problems.extend(problems_of_ingest(ingest));
+            problems.extend(log.as_ref().and_then(|log| log.problem_beside_ingest(ingest.answer_timeout)));
         }
         if let Some(dispatcher) = &dispatcher {
             problems.extend(problems_of_dispatcher(dispatcher, parked));
+            let revoke_timeout = dispatcher.revoke_timeout;
+            problems.extend(log.as_ref().and_then(|log| log.problem_beside_dispatcher(revoke_timeout)));
         }
 
-        match (data_dir, log, ingest, admin, dispatcher, sealing, telemetry, gateways) {
+        match (log, ingest, admin, dispatcher, sealing, telemetry, gateways) {
             (
-                Some(data_dir),
                 Some(log),
                 Some(ingest),
                 Some(admin),
@@ -201,7 +178,7 @@ impl Config {
                 Some(telemetry),
                 Some(gateways),
             ) if problems.is_empty() => Ok(Self {
-                log: log_options(&log, data_dir),
+                log,
                 ingest,
                 admin,
                 dispatcher,
@@ -220,7 +197,13 @@ fn section<T: DeserializeOwned>(figment: &Figment, name: &str, problems: &mut Ve
     match figment.extract_inner(name) {
         Ok(section) => Some(section),
         Err(errors) => {
-            problems.extend(errors.into_iter().map(|error| error.to_string()));
+            problems.extend(errors.into_iter().map(|mut error| {
+                // The section's name comes last, and should come first.
+                if error.path.last().is_some_and(|last| last == name) {
+                    error.path.rotate_right(1);
+                }
+                error.to_string()
+            }));
             None
         }
     }
@@ -301,42 +284,11 @@ fn problems_of_dispatcher(dispatcher: &hookline_dispatcher::Settings, parked: Du
     problems
 }
 
-fn problems_of_log(log: &LogConfig) -> Vec<String> {
-    let mut problems = Vec::new();
-    let counts = [("event_partitions", log.event_partitions), ("lane_partitions", log.lane_partitions)];
-    problems
-        .extend(counts.iter().filter(|(_, count)| *count == 0).map(|(name, _)| format!("log.{name} is 0")));
-    if log.map_size.as_u64() / 2 < log.reserve.as_u64() {
-        problems.push(
-            "log.reserve is above half of log.map_size: too little would be left for records".to_owned(),
-        );
-    }
-    problems
-}
-
 /// A delivery must die before retention takes its record.
 fn problem_of_deadline(deadline: Duration, parked: Duration) -> Option<String> {
     let most = parked.saturating_sub(Duration::from_secs(24 * 3600));
     (deadline > most)
         .then(|| format!("is above the retention of parked minus 24 h ({} h)", most.as_secs() / 3600))
-}
-
-fn log_options(log: &LogConfig, data_dir: PathBuf) -> EmbeddedOptions {
-    let Backend::Embedded = log.backend;
-    EmbeddedOptions {
-        partitions: PartitionCounts { events: log.event_partitions, lanes: log.lane_partitions },
-        map_size: log.map_size.as_u64(),
-        reserve: log.reserve.as_u64(),
-        allow_page_cache: log.allow_page_cache,
-        retention: Retention {
-            events: log.retention.events,
-            parked: log.retention.parked,
-            dead_letters: log.retention.dead_letters,
-            attempts: log.retention.attempts,
-            quarantine: log.retention.quarantine,
-        },
-        ..EmbeddedOptions::new(data_dir)
-    }
 }
 
 #[cfg(test)]
@@ -425,7 +377,8 @@ mod tests {
             ("[dispatcher]\nlane_interval = \"1us\"", "lane_interval"),
             ("[dispatcher]\nwindow_bytes = \"0 B\"", "window_bytes"),
             ("[log]\nevent_partitions = 0", "event_partitions"),
-            ("[log]\nmap_size = \"300 MiB\"", "reserve"),
+            ("[log.embedded]\nmap_size = \"300 MiB\"", "reserve"),
+            ("[log]\nmap_size = \"300 MiB\"", "for key \"default.log.map_size\""),
             ("[ingest]\nmax_body = \"1 MiB\"", "max_body"),
             ("[ingest]\nmax_shared_body = \"65 KiB\"", "max_shared_body"),
         ] {

@@ -9,10 +9,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use hookline_load_tests::checker::{COPY_WINDOW, Evidence, Kill, Subscription, Verdict, check};
+use hookline_load_tests::checker::{COPY_WINDOW, Disturbance, Evidence, Subscription, Verdict, check};
 use hookline_load_tests::config::{Config, Webhook, free_addresses};
 use hookline_load_tests::fixtures::{Encoding, Fixture, Shape, Subject};
-use hookline_load_tests::process::{Hookline, Launch};
+use hookline_load_tests::process::{Hookline, Launch, Role};
 use hookline_load_tests::receiver::{Delivery, Endpoint, Limits, Profile, Receiver};
 use hookline_load_tests::simulator::{Ledger, Target};
 use hookline_schemas::event::EventType;
@@ -74,7 +74,7 @@ impl Bench {
         let (ingest, admin) = (free_address()?, free_address()?);
         let mut config = Config::demo(&directory.path().join("data"), ingest, admin, subscribed.collect());
         config.dispatcher.probe_schedule = Some(vec!["100ms".to_owned(), "300ms".to_owned()]);
-        config.log.allow_page_cache = true;
+        config.log.embedded.allow_page_cache = true;
         adjust(&mut config);
         let file = directory.path().join("hookline.toml");
         config.write(&file)?;
@@ -88,6 +88,7 @@ impl Bench {
             subscriptions: subscriptions.collect(),
             launch: Launch {
                 program: PathBuf::from(PROGRAM),
+                role: Role::Run,
                 config: file,
                 admin,
                 output: directory.path().join("hookline.log"),
@@ -189,16 +190,20 @@ impl Bench {
     }
 
     /// What the checker says about all that came.
-    pub(crate) fn judge(&self, ledger: &Ledger, kills: &[Kill]) -> Verdict {
+    pub(crate) fn judge(&self, ledger: &Ledger, disturbances: &[Disturbance]) -> Verdict {
         let (deliveries, subscriptions) = (&self.receiver.snapshot(), &self.subscriptions);
-        check(&Evidence { ledger, deliveries, subscriptions, kills, copy_window: COPY_WINDOW })
+        check(&Evidence { ledger, deliveries, subscriptions, disturbances, copy_window: COPY_WINDOW })
     }
 
     /// Waits until the checker finds nothing lost, and demands that it finds nothing else.
-    pub(crate) async fn nothing_lost(&self, ledger: &Ledger, kills: &[Kill]) -> anyhow::Result<Verdict> {
+    pub(crate) async fn nothing_lost(
+        &self,
+        ledger: &Ledger,
+        disturbances: &[Disturbance],
+    ) -> anyhow::Result<Verdict> {
         // What is still missing shows in the verdict.
-        let _ = eventually(self.clock, || self.judge(ledger, kills).lost == 0).await;
-        let verdict = self.judge(ledger, kills);
+        let _ = eventually(self.clock, || self.judge(ledger, disturbances).lost == 0).await;
+        let verdict = self.judge(ledger, disturbances);
         ensure!(verdict.pass, "{verdict:?}\n{}", self.launch.last_output());
         Ok(verdict)
     }
@@ -206,7 +211,7 @@ impl Bench {
     /// Where the simulator posts.
     pub(crate) fn target(&self) -> Target {
         Target {
-            address: self.ingest,
+            addresses: vec![self.ingest],
             gateway_id: GatewayId::new("gw_demo"),
             public_id: "pk_demo".to_owned(),
             api_secret: Secret::new(NEW_SECRET),

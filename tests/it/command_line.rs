@@ -11,12 +11,12 @@ use tokio::process::Command;
 use crate::bench::{Bench, PROGRAM, SOON, free_address, webhook_secret};
 
 /// Runs it to its end.
-async fn hookline(directory: &Path, arguments: &[&str]) -> anyhow::Result<Output> {
+pub(crate) async fn hookline(directory: &Path, arguments: &[&str]) -> anyhow::Result<Output> {
     let ended = Command::new(PROGRAM).args(arguments).current_dir(directory).kill_on_drop(true).output();
     tokio::time::timeout(SOON, ended).await.context("it does not end")?.context("failed to start hookline")
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -33,7 +33,7 @@ async fn a_good_configuration_is_called_good() -> anyhow::Result<()> {
 #[tokio::test]
 async fn everything_wrong_with_a_configuration_is_named_at_once() -> anyhow::Result<()> {
     let bench = Bench::with(&[("wh_1", Profile::Healthy), ("wh_2", Profile::Healthy)], |config| {
-        config.log.map_size = Some("large".to_owned());
+        config.log.embedded.map_size = Some("large".to_owned());
         config.dispatcher.allow_http = false;
         config.gateways.iter_mut().for_each(|gateway| gateway.api_secrets.clear());
         config.webhooks.iter_mut().for_each(|webhook| webhook.events.clear());

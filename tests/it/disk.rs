@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use hookline_load_tests::checker::Kill;
+use hookline_load_tests::checker::Disturbance;
 use hookline_load_tests::fixtures::Shape;
 use hookline_load_tests::process::Hookline;
 use hookline_load_tests::receiver::Profile;
@@ -71,7 +71,7 @@ async fn what_was_answered_survives_kill_9() -> anyhow::Result<()> {
     let at = bench.clock.elapsed();
     hookline.kill().await?;
     bench.receiver.set_profile(&WebhookId::new("wh_down"), Profile::Healthy);
-    let kill = Kill { at, until: bench.clock.elapsed() };
+    let kill = Disturbance { at, until: bench.clock.elapsed() };
     let hookline = bench.start().await?;
     let verdict = bench.nothing_lost(&ledger, &[kill]).await?;
     ensure!(verdict.accepted >= 150 && verdict.delivered == 2 * verdict.accepted, "{verdict:?}");

@@ -20,8 +20,8 @@ const RETENTION: Duration = Duration::from_secs(8);
 async fn a_full_map_refuses_appends_until_retention_makes_room() -> anyhow::Result<()> {
     let webhooks = [("wh_healthy", Profile::Healthy), ("wh_back", Profile::Down)];
     let bench = Bench::with(&webhooks, |config| {
-        config.log.map_size = Some("16 MiB".to_owned());
-        config.log.reserve = Some("4 MiB".to_owned());
+        config.log.embedded.map_size = Some("16 MiB".to_owned());
+        config.log.embedded.reserve = Some("4 MiB".to_owned());
     });
     let bench = bench.await?;
     bench.configure(&format!("[log.retention]\nquarantine = \"{}s\"\n", RETENTION.as_secs()))?;

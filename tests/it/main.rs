@@ -11,5 +11,6 @@ mod demo;
 mod disk;
 mod faulty_disk;
 mod full_map;
+mod roles;
 mod secrecy;
 mod stopping;

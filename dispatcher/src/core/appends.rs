@@ -36,6 +36,35 @@ enum AppendRecord {
 enum Origin {
     Window(DeliveryKey),
     Lane(Offset),
+    /// Nothing: its window or lane is no longer ours.
+    Orphaned,
+}
+
+impl Append {
+    pub(super) fn endpoint(&self) -> EndpointKey {
+        self.endpoint
+    }
+
+    /// The delivery of a window that its acknowledgement settles.
+    pub(super) fn delivery(&self) -> Option<DeliveryKey> {
+        match self.origin {
+            Origin::Window(delivery) => Some(delivery),
+            Origin::Lane(_) | Origin::Orphaned => None,
+        }
+    }
+
+    /// Whether its acknowledgement settles a delivery of a lane.
+    pub(super) fn is_from_lane(&self) -> bool {
+        matches!(self.origin, Origin::Lane(_))
+    }
+
+    fn is_orphaned(&self) -> bool {
+        matches!(self.origin, Origin::Orphaned)
+    }
+
+    fn is_parked(&self) -> bool {
+        matches!(self.record, AppendRecord::Parked(_))
+    }
 }
 
 impl Core {
@@ -115,6 +144,9 @@ impl Core {
     /// Hands the append to the log, for the first time or again.
     pub(super) fn append(&mut self, key: AppendKey, actions: &mut Vec<Action>) {
         let Some(append) = self.appends.get(&key) else { return };
+        if append.is_orphaned() {
+            return self.give_up_append(key, actions);
+        }
         let partition = self.endpoint(append.endpoint).partition;
         actions.push(match &append.record {
             AppendRecord::Parked(parked) => {
@@ -137,28 +169,52 @@ impl Core {
         };
         let Some(append) = self.appends.remove(&key) else { return };
         let endpoint = append.endpoint;
-        let is_parked = matches!(append.record, AppendRecord::Parked(_));
+        let is_parked = append.is_parked();
         if is_parked {
             let state = self.endpoint_mut(endpoint);
             state.parking -= 1;
             state.last_parked = state.last_parked.max(Some(offset));
         }
-        match (append.origin, is_parked) {
-            (Origin::Window(delivery), true) => self.settle(delivery, Settled::Parked),
-            (Origin::Window(delivery), false) => self.settle(delivery, Settled::Dead),
-            (Origin::Lane(old), true) => {
-                self.counts.reparked += 1;
-                self.endpoint_mut(endpoint).lane.settle(old);
+        match append.origin {
+            Origin::Window(delivery) => {
+                self.settle(delivery, if is_parked { Settled::Parked } else { Settled::Dead });
             }
-            (Origin::Lane(old), false) => {
-                self.counts.lane_dead += 1;
-                self.endpoint_mut(endpoint).lane.settle(old);
+            Origin::Lane(old) => {
+                let counted = if is_parked { &mut self.counts.reparked } else { &mut self.counts.lane_dead };
+                *counted += 1;
+                self.settle_in_lane(endpoint, old);
             }
+            Origin::Orphaned => {}
         }
         if let Some(attempt) = append.detached {
             self.attach(attempt, endpoint, offset);
         }
         self.pump(endpoint, actions);
+    }
+
+    /// Appends whose window or lane is no longer ours are not tried again, and settle nothing.
+    pub(super) fn orphan_appends(&mut self, is_orphan: impl Fn(&Self, &Append) -> bool) {
+        let orphans = self.appends.iter().filter(|(_, append)| is_orphan(self, append));
+        let orphans: Vec<_> = orphans.map(|(key, _)| *key).collect();
+        for key in orphans {
+            if let Some(append) = self.appends.get_mut(&key) {
+                append.origin = Origin::Orphaned;
+            }
+        }
+    }
+
+    fn give_up_append(&mut self, key: AppendKey, actions: &mut Vec<Action>) {
+        let Some(append) = self.appends.remove(&key) else { return };
+        if append.is_parked() {
+            self.endpoint_mut(append.endpoint).parking -= 1;
+        }
+        if let Some(attempt) = append.detached {
+            self.late_successes.remove(&attempt);
+            if let Some(attempt) = self.attempts.get_mut(&attempt) {
+                attempt.target = Target::Orphaned;
+            }
+        }
+        self.pump(append.endpoint, actions);
     }
 
     /// Tells an attempt that runs on where its parked copy stands; one that has succeeded strikes it.

@@ -2,14 +2,18 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hookline_event_log::{Offset, Partition};
+use hookline_schemas::delivery::LaneRecord;
 use hookline_schemas::ids::WebhookId;
+use hookline_schemas::time::Timestamp;
 use hookline_schemas::webhook::Webhook;
 
 use super::DeliveryKey;
 use super::breaker::Breaker;
 use super::lane::Lane;
+use super::remote::RemoteLane;
 
 /// What is known of one endpoint.
 #[derive(Debug)]
@@ -27,36 +31,197 @@ pub(crate) struct Endpoint {
     /// Its health.
     pub(crate) breaker: Breaker,
     /// Its backlog.
-    pub(crate) lane: Lane,
+    pub(crate) lane: EndpointLane,
     /// Appends to `parked` that are under way.
     pub(crate) parking: usize,
     /// The highest offset in `parked` that this process appended for it.
     pub(crate) last_parked: Option<Offset>,
 }
 
+/// The backlog of an endpoint, by who owns its partition of `parked`.
+#[derive(Debug)]
+pub(crate) enum EndpointLane {
+    /// This process.
+    Owned(Box<Lane>),
+    /// Another process, or nobody yet.
+    Remote(RemoteLane),
+}
+
+/// The way of a delivery of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Straight to the endpoint, as far as it has permits.
+    Direct,
+    /// Into the short queue, whatever permits there are: the way will be free in a moment.
+    Hold,
+    /// Into the lane.
+    Park,
+}
+
 impl Endpoint {
     /// An endpoint of which nothing is known yet.
-    pub(crate) fn new(webhook: Arc<Webhook>, partition: Partition) -> Self {
+    pub(crate) fn new(id: WebhookId, webhook: Option<Arc<Webhook>>, partition: Partition) -> Self {
         Self {
-            id: webhook.id.clone(),
-            webhook: Some(webhook),
+            id,
+            webhook,
             partition,
             in_flight: 0,
             queue: VecDeque::new(),
             breaker: Breaker::Closed { failures: 0 },
-            lane: Lane::empty(Offset::START),
+            lane: EndpointLane::Remote(RemoteLane::new(None)),
             parking: 0,
             last_parked: None,
         }
     }
 
-    /// Whether a delivery may be sent straight from the window: the endpoint is healthy and nothing that was
-    /// parked before it still waits in order.
-    pub(crate) fn takes_directly(&self) -> bool {
-        let passed = |parked: Offset| self.lane.cursor() > parked;
-        self.breaker.is_closed()
-            && self.parking == 0
-            && self.lane.is_caught_up()
-            && self.last_parked.is_none_or(passed)
+    /// Its lane, if it is ours.
+    pub(crate) fn owned(&self) -> Option<&Lane> {
+        match &self.lane {
+            EndpointLane::Owned(lane) => Some(lane),
+            EndpointLane::Remote(_) => None,
+        }
+    }
+
+    /// Its lane, if it is ours.
+    pub(crate) fn owned_mut(&mut self) -> Option<&mut Lane> {
+        match &mut self.lane {
+            EndpointLane::Owned(lane) => Some(lane),
+            EndpointLane::Remote(_) => None,
+        }
+    }
+
+    /// Straight only where the endpoint is healthy and nothing that was parked before still waits in order.
+    pub(crate) fn route(&self, now: Timestamp) -> Route {
+        if !self.breaker.is_closed() {
+            return Route::Park;
+        }
+        let (is_free, is_held) = match &self.lane {
+            EndpointLane::Owned(lane) => {
+                let passed = |parked: Offset| lane.cursor() > parked;
+                let is_free = self.parking == 0 && lane.is_caught_up() && self.last_parked.is_none_or(passed);
+                // Under steady traffic the end of the lane would never be reached otherwise.
+                (is_free, lane.is_nearly_caught_up())
+            }
+            EndpointLane::Remote(lane) => {
+                let is_free = self.parking == 0 && lane.is_caught_up() && lane.has_passed(self.last_parked);
+                (is_free, lane.held_until(now).is_some())
+            }
+        };
+        match (is_free, is_held) {
+            (true, _) => Route::Direct,
+            (false, true) => Route::Hold,
+            (false, false) => Route::Park,
+        }
+    }
+
+    /// Its lane, which another process owns, has been written down. What opened the breaker here has been
+    /// parked, and whoever owns the lane has sent it: once it has passed and the breaker is closed there, it
+    /// closes here.
+    pub(crate) fn see_lane(&mut self, record: Option<&LaneRecord>, hold: Duration, now: Timestamp) {
+        let EndpointLane::Remote(lane) = &mut self.lane else { return };
+        let keeps_up = lane.see(record, self.last_parked, hold, now);
+        let has_passed = self.parking == 0 && lane.has_passed(self.last_parked);
+        if (keeps_up || has_passed) && !self.breaker.is_closed() {
+            self.breaker = Breaker::Closed { failures: 0 };
+        }
+    }
+
+    /// The lane is no longer ours: what it was when we left it holds until the watch says more. A probe that is
+    /// under way tells the breaker nothing, because others probe from now on.
+    pub(crate) fn leave_lane(&mut self) {
+        let Some(lane) = self.owned() else { return };
+        let record = lane.to_record(&self.id, self.breaker.to_record());
+        self.lane = EndpointLane::Remote(RemoteLane::new(Some(&record)));
+        self.breaker.abandon_probe();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hookline_schemas::delivery::{BreakerRecord, ExceptionRecord};
+
+    use super::*;
+
+    const HOLD: Duration = Duration::from_secs(2);
+    const CLOSED: Breaker = Breaker::Closed { failures: 0 };
+    const OPEN: Breaker = Breaker::Open { failed_probes: 1, due: Timestamp(0), probing: false };
+
+    fn endpoint(breaker: Breaker, parking: usize, last_parked: Option<u64>) -> Endpoint {
+        let endpoint = Endpoint::new(WebhookId::new("wh"), None, Partition(0));
+        Endpoint { breaker, parking, last_parked: last_parked.map(Offset), ..endpoint }
+    }
+
+    fn record(cursor: u64, drained: bool, failed_probes: Option<u32>) -> LaneRecord {
+        let breaker = BreakerRecord { failed_probes, next_due: Timestamp(0) };
+        LaneRecord { webhook: WebhookId::new("wh"), cursor, drained, exceptions: Vec::new(), breaker }
+    }
+
+    fn with_exception(record: LaneRecord) -> LaneRecord {
+        let (due, deadline) = (Timestamp(0), Timestamp(9));
+        let exception = ExceptionRecord { offset: 1, tries: 1, due, deadline };
+        LaneRecord { exceptions: vec![exception], ..record }
+    }
+
+    #[test]
+    fn what_is_written_down_of_a_remote_lane_decides() {
+        let drained = record(10, true, None);
+        let table = [
+            // Nothing is known, or nothing of ours was parked.
+            (None, endpoint(CLOSED, 0, None), Route::Direct),
+            (Some(drained.clone()), endpoint(CLOSED, 0, None), Route::Direct),
+            // Down here, or down there, or coming back there.
+            (Some(record(10, true, Some(3))), endpoint(CLOSED, 0, None), Route::Park),
+            (Some(record(10, true, Some(0))), endpoint(CLOSED, 0, None), Route::Park),
+            // Others wait in order there; exceptions wait apart.
+            (Some(record(10, false, None)), endpoint(CLOSED, 0, None), Route::Park),
+            (Some(with_exception(record(10, false, None))), endpoint(CLOSED, 0, None), Route::Direct),
+            // Something of ours is on its way there, or stands there, or has been passed.
+            (Some(drained.clone()), endpoint(CLOSED, 1, None), Route::Park),
+            (Some(drained.clone()), endpoint(CLOSED, 0, Some(10)), Route::Park),
+            (Some(drained.clone()), endpoint(CLOSED, 0, Some(9)), Route::Direct),
+            (None, endpoint(CLOSED, 0, Some(9)), Route::Park),
+            // What opened the breaker here stands there, or has been passed, or was never parked.
+            (Some(drained.clone()), endpoint(OPEN, 0, Some(10)), Route::Park),
+            (Some(drained.clone()), endpoint(OPEN, 1, Some(9)), Route::Park),
+            (Some(record(10, true, Some(3))), endpoint(OPEN, 0, Some(9)), Route::Park),
+            (Some(drained.clone()), endpoint(OPEN, 0, Some(9)), Route::Direct),
+            (Some(drained), endpoint(OPEN, 0, None), Route::Direct),
+        ];
+        for (number, (record, mut endpoint, expected)) in table.into_iter().enumerate() {
+            endpoint.see_lane(record.as_ref(), HOLD, Timestamp(0));
+            assert_eq!(endpoint.route(Timestamp(0)), expected, "{number}: {record:?} {endpoint:?}");
+        }
+    }
+
+    /// Under steady traffic something of ours is always behind the cursor: a lane that keeps up is waited for.
+    #[test]
+    fn a_lane_that_keeps_up_is_waited_for_once_and_not_for_long() {
+        let mut endpoint = endpoint(OPEN, 0, Some(10));
+        endpoint.see_lane(Some(&record(5, false, None)), HOLD, Timestamp(0));
+        assert_eq!(endpoint.route(Timestamp(0)), Route::Park);
+        endpoint.last_parked = Some(Offset(20));
+        endpoint.see_lane(Some(&record(15, false, None)), HOLD, Timestamp(1_000));
+        assert_eq!(endpoint.breaker, CLOSED, "it has passed what was parked by the record before");
+        assert_eq!(endpoint.route(Timestamp(1_000)), Route::Hold);
+        assert_eq!(endpoint.route(Timestamp(3_000)), Route::Park, "no record came");
+        endpoint.see_lane(Some(&record(25, false, None)), HOLD, Timestamp(2_000));
+        assert_eq!(endpoint.route(Timestamp(2_000)), Route::Park, "others still wait there");
+        endpoint.see_lane(Some(&record(26, false, None)), HOLD, Timestamp(3_000));
+        assert_eq!(endpoint.route(Timestamp(3_000)), Route::Hold);
+        endpoint.see_lane(Some(&record(27, true, None)), HOLD, Timestamp(4_000));
+        assert_eq!(endpoint.route(Timestamp(4_000)), Route::Direct);
+        endpoint.breaker = OPEN;
+        assert_eq!(endpoint.route(Timestamp(4_000)), Route::Park);
+    }
+
+    #[test]
+    fn a_lane_that_is_left_is_what_it_was() {
+        let mut endpoint = endpoint(OPEN, 0, None);
+        endpoint.lane = EndpointLane::Owned(Box::new(Lane::resume(&record(10, false, None), Offset(20))));
+        endpoint.breaker.begin_probe();
+        endpoint.leave_lane();
+        assert_eq!(endpoint.breaker, OPEN, "others probe from now on");
+        endpoint.breaker = CLOSED;
+        assert_eq!(endpoint.route(Timestamp(0)), Route::Park, "it was not drained");
     }
 }

@@ -69,7 +69,7 @@ pub(crate) struct Lane {
     /// How it is written down.
     pub(crate) written: Written,
     /// A put of the lane's record is under way.
-    pub(crate) writing: bool,
+    writing: bool,
     /// Something changed since the latest put began.
     pub(crate) dirty: bool,
     /// Deliveries settled since the latest put began.
@@ -128,9 +128,19 @@ impl Lane {
         self.exceptions.is_empty() && self.is_caught_up()
     }
 
+    /// Whether the record that has been acknowledged is up to date.
+    pub(crate) fn is_written_down(&self) -> bool {
+        !self.writing && !self.dirty
+    }
+
     /// Whether nothing waits in order; exceptions may.
     pub(crate) fn is_caught_up(&self) -> bool {
         self.cursor() == self.tail
+    }
+
+    /// Whether nothing is left in order but what is in flight.
+    pub(crate) fn is_nearly_caught_up(&self) -> bool {
+        self.ready.is_empty() && self.next_load >= self.tail
     }
 
     /// Whether the delivery has left its place in the order.
@@ -346,6 +356,31 @@ impl Lane {
             exceptions: self.exceptions.iter().map(exception).collect(),
             breaker,
         }
+    }
+
+    /// The record to put now; none while a put is under way, after which there will be another.
+    pub(crate) fn begin_put(&mut self, webhook: &WebhookId, breaker: BreakerRecord) -> Option<LaneRecord> {
+        if self.writing {
+            self.dirty = true;
+            return None;
+        }
+        let record = self.to_record(webhook, breaker);
+        self.writing = true;
+        self.dirty = false;
+        self.settled_since_put = 0;
+        self.written = match (record.drained, self.written) {
+            (true, _) => Written::Drained,
+            (false, Written::Drained) => Written::ActiveUnderWay,
+            (false, written) => written,
+        };
+        Some(record)
+    }
+
+    /// A put has failed: written or not.
+    pub(crate) fn fail_put(&mut self) {
+        self.writing = false;
+        self.dirty = true;
+        self.written = Written::Drained;
     }
 
     /// A put of this record has been acknowledged.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use hookline_event_log::{Epoch, Offset, Partition};
+use hookline_event_log::{Epoch, JournalName, Offset, Partition};
 use hookline_schemas::delivery::{DeadReason, LaneRecord, ParkedDelivery};
 use hookline_schemas::time::Timestamp;
 
 use super::breaker::Breaker;
+use super::endpoint::EndpointLane;
 use super::lane::{Lane, LaneDelivery, Place, READY_WHILE_DOWN, READY_WHILE_SENDING, Written};
 use super::outcomes::{Attempt, Target};
 use super::shard::LaneShard;
@@ -25,16 +26,23 @@ impl Core {
         lanes: &[LaneRecord],
         actions: &mut Vec<Action>,
     ) {
-        self.shards.insert(partition, LaneShard::new(epoch, registered));
         assert!(self.webhooks.is_some(), "nothing is taken over before the webhooks have been loaded");
+        let before = self.shards.insert(partition, LaneShard::new(epoch, registered));
+        assert!(before.is_none(), "a partition is given up before it is granted again");
+        for endpoint in self.endpoints.iter_mut().filter(|endpoint| endpoint.partition == partition) {
+            endpoint.lane = EndpointLane::Owned(Box::new(Lane::empty(Offset::START)));
+        }
         let Some(webhooks) = self.webhooks.clone() else { return };
-        for record in lanes {
-            let Some(webhook) = webhooks.find(&record.webhook) else { continue };
-            let key = self.endpoint_of(webhook);
+        for record in lanes.iter().filter(|record| webhooks.find(&record.webhook).is_some()) {
+            let key = self.endpoint_of(&record.webhook);
             let endpoint = self.endpoint_mut(key);
-            endpoint.lane = Lane::resume(record, registered);
+            endpoint.lane = EndpointLane::Owned(Box::new(Lane::resume(record, registered)));
             endpoint.breaker = Breaker::from_record(record.breaker);
-            self.pump(key, actions);
+        }
+        for key in (0..self.endpoints.len()).map(|index| EndpointKey(index as u64)) {
+            if self.endpoint(key).partition == partition {
+                self.pump(key, actions);
+            }
         }
     }
 
@@ -42,21 +50,22 @@ impl Core {
     pub(super) fn follow(
         &mut self,
         partition: Partition,
+        epoch: Epoch,
         records: Vec<(Offset, ParkedDelivery)>,
         actions: &mut Vec<Action>,
     ) {
+        let is_ours = self.shards.get(&partition).is_some_and(|shard| shard.epoch == epoch);
+        if !is_ours || self.is_revoking(JournalName::Parked, partition) {
+            return;
+        }
         for (offset, parked) in records {
-            let webhook = self.webhooks.as_ref().and_then(|webhooks| webhooks.find(&parked.webhook)).cloned();
-            match webhook {
-                Some(webhook) => {
-                    let endpoint = self.endpoint_of(&webhook);
-                    self.register(partition, endpoint, offset, parked, actions);
-                }
-                None => {
-                    self.counts.lane_cancelled += 1;
-                    if let Some(shard) = self.shards.get_mut(&partition) {
-                        shard.follow(offset, EndpointKey(u64::MAX), true);
-                    }
+            if self.webhooks.as_ref().is_some_and(|webhooks| webhooks.find(&parked.webhook).is_some()) {
+                let endpoint = self.endpoint_of(&parked.webhook);
+                self.register(partition, endpoint, offset, parked, actions);
+            } else {
+                self.counts.lane_cancelled += 1;
+                if let Some(shard) = self.shards.get_mut(&partition) {
+                    shard.follow(offset, EndpointKey(u64::MAX), true);
                 }
             }
         }
@@ -72,18 +81,18 @@ impl Core {
     ) {
         let place = self.place_of(key, &parked);
         let endpoint = self.endpoint_mut(key);
+        let limit = if endpoint.breaker.is_open() { READY_WHILE_DOWN } else { READY_WHILE_SENDING };
+        let Some(lane) = endpoint.owned_mut() else { return };
         // The lane record is younger than R: it has covered this record before.
-        let known = offset < endpoint.lane.tail();
-        if !known {
-            let limit = if endpoint.breaker.is_open() { READY_WHILE_DOWN } else { READY_WHILE_SENDING };
-            let struck = endpoint.lane.register(offset, parked, place, limit);
-            self.counts.registered += 1;
-            self.counts.lane_delivered += u64::from(struck);
-        }
-        let covered = known || self.endpoint(key).lane.written == Written::Active;
+        let known = offset < lane.tail();
+        let struck = !known && lane.register(offset, parked, place, limit);
+        let written = lane.written;
+        let covered = known || written == Written::Active;
+        self.counts.registered += u64::from(!known);
+        self.counts.lane_delivered += u64::from(struck);
         let Some(shard) = self.shards.get_mut(&partition) else { return };
         shard.follow(offset, key, covered);
-        if !covered && self.endpoint(key).lane.written == Written::Drained {
+        if !covered && written == Written::Drained {
             self.put_lane(key, actions);
         }
         self.pump(key, actions);
@@ -92,7 +101,7 @@ impl Core {
     /// What has failed while the endpoint is healthy, or may still succeed, lets its neighbours pass.
     fn place_of(&mut self, key: EndpointKey, parked: &ParkedDelivery) -> Place {
         let endpoint = self.endpoint(key);
-        if !endpoint.lane.takes_exceptions() {
+        if !endpoint.owned().is_some_and(Lane::takes_exceptions) {
             return Place::InOrder;
         }
         if parked.not_before > self.now {
@@ -110,12 +119,21 @@ impl Core {
         schedule::due(schedule, tries, self.now, &mut self.random)
     }
 
-    /// Sends whatever the endpoint may be sent now: exceptions that are due, the lane in order, then what
-    /// waits in the window; and says when to look again.
+    /// Sends whatever the endpoint may be sent now: from its lane, if that is ours, then what waits in the
+    /// window; and says when to look again.
     pub(super) fn pump(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
         if self.draining {
             return;
         }
+        if self.works_lane(key) {
+            self.pump_lane(key, actions);
+        }
+        self.pump_queue(key, actions);
+        self.set_timer(key);
+    }
+
+    /// Exceptions that are due first, then the lane in order.
+    fn pump_lane(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
         self.bury_expired_head(key, actions);
         self.load_expired_exceptions(key, actions);
         if self.endpoint(key).breaker.is_open() {
@@ -125,8 +143,6 @@ impl Core {
             self.send_in_order(key, actions);
         }
         self.load_more(key, actions);
-        self.pump_queue(key, actions);
-        self.set_timer(key);
     }
 
     /// How many more attempts may start now.
@@ -138,7 +154,7 @@ impl Core {
 
     fn send_due_exceptions(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
         while self.free_permits(key) > 0
-            && let Some((offset, due)) = self.endpoint(key).lane.first_due_exception()
+            && let Some((offset, due)) = self.endpoint(key).owned().and_then(Lane::first_due_exception)
             && due <= self.now
         {
             self.load_exception(key, offset, false, actions);
@@ -147,7 +163,7 @@ impl Core {
 
     fn send_in_order(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
         while self.free_permits(key) > 0
-            && let Some((offset, delivery)) = self.endpoint_mut(key).lane.take_ready(0)
+            && let Some((offset, delivery)) = self.take_head(key)
         {
             self.endpoint_mut(key).in_flight += 1;
             self.send_from_lane(key, offset, delivery, false, actions);
@@ -162,16 +178,24 @@ impl Core {
         }
         let endpoint = self.endpoint_mut(key);
         let Breaker::Open { failed_probes, .. } = endpoint.breaker else { return };
-        if let Some((offset, delivery)) = endpoint.lane.take_ready(usize::from(failed_probes % 2 == 1)) {
+        let Some(lane) = endpoint.owned_mut() else { return };
+        // The neighbour's turn comes once the head has had its own: first attempts are in order.
+        let head_has_failed = lane.head().is_some_and(|(_, head)| head.tries > 0);
+        let nth = usize::from(head_has_failed && failed_probes % 2 == 1);
+        if let Some((offset, delivery)) = lane.take_ready(nth) {
             endpoint.breaker.begin_probe();
             endpoint.in_flight += 1;
             self.send_from_lane(key, offset, delivery, true, actions);
-        } else if endpoint.lane.is_caught_up()
-            && let Some((offset, _)) = endpoint.lane.first_due_exception()
+        } else if lane.is_caught_up()
+            && let Some((offset, _)) = lane.first_due_exception()
         {
             endpoint.breaker.begin_probe();
             self.load_exception(key, offset, true, actions);
         }
+    }
+
+    fn take_head(&mut self, key: EndpointKey) -> Option<(Offset, LaneDelivery)> {
+        self.endpoint_mut(key).owned_mut()?.take_ready(0)
     }
 
     /// Loads an exception to attempt it; its permit is taken now.
@@ -183,54 +207,90 @@ impl Core {
         actions: &mut Vec<Action>,
     ) {
         let endpoint = self.endpoint_mut(key);
-        endpoint.lane.begin_loading_exception(offset);
+        let Some(lane) = endpoint.owned_mut() else { return };
+        lane.begin_loading_exception(offset);
         endpoint.in_flight += 1;
-        let (webhook, partition) = (endpoint.id.clone(), endpoint.partition);
-        let load = Load::Exception { offset, is_probe };
-        actions.push(Action::Load { endpoint: key, webhook, partition, load, limit: 1 });
+        self.load(key, Load::Exception { offset, is_probe }, 1, actions);
     }
 
     fn load_more(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
         let endpoint = self.endpoint_mut(key);
         let limit = if endpoint.breaker.is_open() { READY_WHILE_DOWN } else { READY_WHILE_SENDING };
-        let Some((from, until)) = endpoint.lane.wants_loading(limit) else { return };
-        endpoint.lane.loading = true;
+        let Some(lane) = endpoint.owned_mut() else { return };
+        let Some((from, until)) = lane.wants_loading(limit) else { return };
+        lane.loading = true;
+        self.load(key, Load::Backlog { from, until }, limit, actions);
+    }
+
+    fn load(&mut self, key: EndpointKey, load: Load, limit: usize, actions: &mut Vec<Action>) {
+        let endpoint = self.endpoint(key);
         let (webhook, partition) = (endpoint.id.clone(), endpoint.partition);
-        let load = Load::Backlog { from, until };
-        actions.push(Action::Load { endpoint: key, webhook, partition, load, limit });
+        let Some(epoch) = self.shards.get(&partition).map(|shard| shard.epoch) else { return };
+        actions.push(Action::Load { endpoint: key, webhook, partition, epoch, load, limit });
     }
 
     /// Takes what was loaded.
     pub(super) fn take_loaded(
         &mut self,
         key: EndpointKey,
+        epoch: Epoch,
         load: Load,
         records: Vec<(Offset, ParkedDelivery)>,
         next: Offset,
         actions: &mut Vec<Action>,
     ) {
         match load {
-            Load::Backlog { from, .. } => self.endpoint_mut(key).lane.take_loaded(from, records, next),
+            Load::Backlog { from, .. } => {
+                if let Some(lane) = self.lane_under(key, epoch) {
+                    lane.take_loaded(from, records, next);
+                }
+            }
             Load::Exception { offset, is_probe } => {
                 let found = records.into_iter().find(|(found, _)| *found == offset);
-                let tries = self.endpoint_mut(key).lane.take_exception(offset);
-                match (found, tries) {
-                    (Some((_, parked)), Some(tries)) => {
-                        let delivery = LaneDelivery { parked: Arc::new(parked), tries };
-                        self.send_from_lane(key, offset, delivery, is_probe, actions);
-                    }
-                    (None, Some(_)) => {
-                        // Retention took the record: a loss, and counted as one.
-                        self.counts.expired += 1;
-                        self.give_back_permit(key, is_probe);
-                        self.endpoint_mut(key).lane.settle(offset);
-                    }
-                    // Settled meanwhile by a late 2xx.
-                    (_, None) => self.give_back_permit(key, is_probe),
-                }
+                self.take_loaded_exception(key, epoch, offset, is_probe, found, actions);
             }
         }
         self.pump(key, actions);
+    }
+
+    fn take_loaded_exception(
+        &mut self,
+        key: EndpointKey,
+        epoch: Epoch,
+        offset: Offset,
+        is_probe: bool,
+        found: Option<(Offset, ParkedDelivery)>,
+        actions: &mut Vec<Action>,
+    ) {
+        let starts_more = self.works_lane(key);
+        let Some(lane) = self.lane_under(key, epoch) else {
+            // The probe was given up with the lane.
+            return self.give_back_permit(key, false);
+        };
+        if !starts_more {
+            return self.give_back_permit(key, is_probe);
+        }
+        match (found, lane.take_exception(offset)) {
+            (Some((_, parked)), Some(tries)) => {
+                let delivery = LaneDelivery { parked: Arc::new(parked), tries };
+                self.send_from_lane(key, offset, delivery, is_probe, actions);
+            }
+            (None, Some(_)) => {
+                // Retention took the record: a loss, and counted as one.
+                self.counts.expired += 1;
+                self.give_back_permit(key, is_probe);
+                self.settle_in_lane(key, offset);
+            }
+            // Settled meanwhile by a late 2xx.
+            (_, None) => self.give_back_permit(key, is_probe),
+        }
+    }
+
+    /// A delivery of the lane is settled; without effect where the lane is no longer ours.
+    pub(super) fn settle_in_lane(&mut self, key: EndpointKey, offset: Offset) {
+        if let Some(lane) = self.endpoint_mut(key).owned_mut() {
+            lane.settle(offset);
+        }
     }
 
     /// Attempts a delivery of the lane; its permit has been taken.
@@ -245,7 +305,7 @@ impl Core {
         let Some(webhook) = self.endpoint(key).webhook.clone() else {
             self.give_back_permit(key, is_probe);
             self.counts.lane_cancelled += 1;
-            return self.endpoint_mut(key).lane.settle(offset);
+            return self.settle_in_lane(key, offset);
         };
         if delivery.parked.deadline <= self.now {
             self.give_back_permit(key, is_probe);
@@ -271,7 +331,7 @@ impl Core {
 
     /// The same for exceptions: they are loaded, whatever the breaker says, and buried when they come.
     fn load_expired_exceptions(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
-        while let Some((offset, deadline)) = self.endpoint(key).lane.first_dying_exception()
+        while let Some((offset, deadline)) = self.endpoint(key).owned().and_then(Lane::first_dying_exception)
             && deadline <= self.now
         {
             self.load_exception(key, offset, false, actions);
@@ -280,26 +340,38 @@ impl Core {
 
     /// While an endpoint is down nobody attempts what waits: its deadline is looked after here.
     fn bury_expired_head(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
-        while let Some((_, head)) = self.endpoint(key).lane.head()
+        while let Some((_, head)) = self.endpoint(key).owned().and_then(Lane::head)
             && head.parked.deadline <= self.now
-            && let Some((offset, delivery)) = self.endpoint_mut(key).lane.take_ready(0)
+            && let Some((offset, delivery)) = self.take_head(key)
         {
             self.bury_from_lane(key, offset, &delivery, None, DeadReason::Deadline, actions);
         }
     }
 
-    fn set_timer(&mut self, key: EndpointKey) {
+    /// When the endpoint is to be looked at although nothing ends there.
+    fn endpoint_due(&self, key: EndpointKey) -> Option<Timestamp> {
         let endpoint = self.endpoint(key);
-        let exception = endpoint.lane.first_due_exception().map(|(_, due)| due);
-        let due = if endpoint.breaker.is_open() {
-            let head = endpoint.lane.head().map(|(_, head)| head.parked.deadline);
+        let lane = match &endpoint.lane {
+            EndpointLane::Owned(lane) if self.works_lane(key) => lane,
+            EndpointLane::Owned(_) => return None,
+            EndpointLane::Remote(lane) => {
+                return lane.held_until(self.now).filter(|_| !endpoint.queue.is_empty());
+            }
+        };
+        let exception = lane.first_due_exception().map(|(_, due)| due);
+        if endpoint.breaker.is_open() {
+            let head = lane.head().map(|(_, head)| head.parked.deadline);
             let probe = endpoint.breaker.next_probe().filter(|_| head.is_some() || exception.is_some());
-            let dying = endpoint.lane.first_dying_exception().map(|(_, deadline)| deadline);
+            let dying = lane.first_dying_exception().map(|(_, deadline)| deadline);
             [probe, head, dying].into_iter().flatten().min()
         } else {
             // With no permit free, the end of an attempt looks again.
             exception.filter(|_| self.free_permits(key) > 0)
-        };
+        }
+    }
+
+    pub(super) fn set_timer(&mut self, key: EndpointKey) {
+        let due = self.endpoint_due(key);
         if let Some(set) = self.endpoint_timers.remove(&key) {
             self.timers.remove(&(set, Timer::Endpoint(key)));
         }
@@ -313,15 +385,24 @@ impl Core {
 
     /// The webhook is no more: what is in memory of its lane is given up, the rest with it.
     pub(super) fn cancel(&mut self, key: EndpointKey) {
-        let cancelled = self.endpoint_mut(key).lane.cancel();
+        let cancelled = self.endpoint_mut(key).owned_mut().map_or(0, Lane::cancel);
         self.counts.lane_cancelled += cancelled as u64;
     }
 
     /// Writes down the lanes that have changed.
     pub(super) fn write_lanes(&mut self, actions: &mut Vec<Action>) {
-        for index in 0..self.endpoints.len() {
-            let key = EndpointKey(index as u64);
-            if self.endpoint(key).lane.dirty {
+        self.write_lanes_where(|_| true, actions);
+    }
+
+    /// Writes down the lanes of some partitions that have changed.
+    pub(super) fn write_lanes_where(
+        &mut self,
+        includes: impl Fn(Partition) -> bool,
+        actions: &mut Vec<Action>,
+    ) {
+        for key in (0..self.endpoints.len()).map(|index| EndpointKey(index as u64)) {
+            let endpoint = self.endpoint(key);
+            if includes(endpoint.partition) && endpoint.owned().is_some_and(|lane| lane.dirty) {
                 self.put_lane(key, actions);
             }
         }
@@ -329,7 +410,8 @@ impl Core {
 
     /// Writes down a lane of which much has been settled since.
     pub(super) fn write_lane_if_due(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
-        if self.endpoint(key).lane.settled_since_put >= SETTLED_PER_RECORD {
+        let owned = self.endpoint(key).owned();
+        if owned.is_some_and(|lane| lane.settled_since_put >= SETTLED_PER_RECORD) {
             self.put_lane(key, actions);
         }
     }
@@ -338,37 +420,26 @@ impl Core {
         let partition = self.endpoint(key).partition;
         let Some(epoch) = self.shards.get(&partition).map(|shard| shard.epoch) else { return };
         let endpoint = self.endpoint_mut(key);
-        if endpoint.lane.writing {
-            endpoint.lane.dirty = true;
-            return;
+        let (webhook, breaker) = (endpoint.id.clone(), endpoint.breaker.to_record());
+        let Some(lane) = endpoint.owned_mut() else { return };
+        if let Some(record) = lane.begin_put(&webhook, breaker) {
+            actions.push(Action::PutLane { endpoint: key, partition, epoch, record });
         }
-        let record = endpoint.lane.to_record(&endpoint.id, endpoint.breaker.to_record());
-        endpoint.lane.writing = true;
-        endpoint.lane.dirty = false;
-        endpoint.lane.settled_since_put = 0;
-        endpoint.lane.written = match (record.drained, endpoint.lane.written) {
-            (true, _) => Written::Drained,
-            (false, Written::Drained) => Written::ActiveUnderWay,
-            (false, written) => written,
-        };
-        actions.push(Action::PutLane { endpoint: key, partition, epoch, record });
     }
 
     /// A lane has been written down, or is to be again.
     pub(super) fn finish_lane_put(
         &mut self,
         key: EndpointKey,
+        epoch: Epoch,
         record: &LaneRecord,
         acknowledged: bool,
         actions: &mut Vec<Action>,
     ) {
         let partition = self.endpoint(key).partition;
-        let lane = &mut self.endpoint_mut(key).lane;
+        let Some(lane) = self.lane_under(key, epoch) else { return };
         if !acknowledged {
-            lane.writing = false;
-            lane.dirty = true;
-            lane.written = Written::Drained;
-            return;
+            return lane.fail_put();
         }
         lane.acknowledge(record);
         let Some(shard) = self.shards.get_mut(&partition) else { return };

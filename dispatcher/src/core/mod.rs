@@ -4,8 +4,9 @@
 //! happened as inputs. One core owns the windows and lanes of its partitions as plain fields: no locks.
 //!
 //! A delivery is sent straight from the window ([`planning`]); what can't be sent now is parked once and goes
-//! on in its endpoint's lane ([`lanes`]). What an attempt's end means stands in [`outcomes`], what happens to
-//! appends in [`appends`].
+//! on in its endpoint's lane ([`lanes`]), or in that of another process ([`remote`]). What an attempt's end
+//! means stands in [`outcomes`], what happens to appends in [`appends`], how partitions come and go in
+//! [`ownership`].
 
 mod appends;
 mod breaker;
@@ -13,7 +14,9 @@ mod endpoint;
 mod lane;
 mod lanes;
 mod outcomes;
+mod ownership;
 mod planning;
+mod remote;
 mod repeats;
 mod schedule;
 mod shard;
@@ -27,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hookline_event_log::{AppendError, Epoch, Offset, Partition, partition_of};
+use hookline_event_log::{AppendError, CommitError, Epoch, JournalName, Offset, Partition, partition_of};
 use hookline_schemas::delivery::{AttemptOutcome, DeadLetter, LaneRecord, ParkedDelivery};
 use hookline_schemas::event::Event;
 use hookline_schemas::ids::{EventId, WebhookId};
@@ -38,8 +41,10 @@ use rand::rngs::SmallRng;
 
 use appends::Append;
 use breaker::BreakerRules;
-use endpoint::Endpoint;
+use endpoint::{Endpoint, EndpointLane};
+use lane::Lane;
 use outcomes::Attempt;
+pub(crate) use ownership::Committing;
 use planning::Delivery;
 use shard::LaneShard;
 pub(crate) use window::Totals;
@@ -108,22 +113,32 @@ pub(crate) enum Input {
     Remembered { partition: Partition, events: Vec<(EventId, u64)> },
     /// A partition of `parked` is ours, with its lanes as they are written down.
     LanesGranted { partition: Partition, epoch: Epoch, registered: Offset, lanes: Vec<LaneRecord> },
+    /// Another owner waits for a partition of `events` or `parked`: settle what is in flight, and let go.
+    Revoking { journal: JournalName, partition: Partition },
+    /// A partition is somebody else's already.
+    Lost { journal: JournalName, partition: Partition },
+    /// A lane is written down so; `None`: no more. Of lanes that are ours it says nothing new.
+    LaneSeen { webhook: WebhookId, record: Option<LaneRecord> },
     /// Events, in order.
-    Fetched { partition: Partition, events: Vec<FetchedEvent> },
+    Fetched { partition: Partition, epoch: Epoch, events: Vec<FetchedEvent> },
     /// Parked deliveries, in order, of all lanes of the partition.
-    Followed { partition: Partition, records: Vec<(Offset, ParkedDelivery)> },
+    Followed { partition: Partition, epoch: Epoch, records: Vec<(Offset, ParkedDelivery)> },
     /// What [`Action::Load`] asked for.
-    Loaded { endpoint: EndpointKey, load: Load, records: Vec<(Offset, ParkedDelivery)>, next: Offset },
+    Loaded {
+        endpoint: EndpointKey,
+        epoch: Epoch,
+        load: Load,
+        records: Vec<(Offset, ParkedDelivery)>,
+        next: Offset,
+    },
     /// An attempt ended.
     AttemptFinished { attempt: AttemptKey, outcome: AttemptOutcome },
     /// An append ended.
     Appended { append: AppendKey, result: Result<Offset, AppendError> },
     /// A put of a lane record ended.
-    LanePut { endpoint: EndpointKey, record: LaneRecord, acknowledged: bool },
-    /// A commit ended.
-    WatermarkCommitted { partition: Partition, offset: Offset, succeeded: bool },
-    /// A commit of R ended.
-    RegisteredCommitted { partition: Partition, offset: Offset, succeeded: bool },
+    LanePut { endpoint: EndpointKey, epoch: Epoch, record: LaneRecord, acknowledged: bool },
+    /// A commit of a watermark (`events`) or of R (`parked`) ended.
+    Committed { journal: JournalName, committing: Committing, result: Result<(), CommitError> },
     /// A due time has come.
     TimerFired,
     /// Start nothing new; write down and commit what has ended.
@@ -140,13 +155,22 @@ pub(crate) enum Action {
     /// An append to `dead_letters`.
     Bury { append: AppendKey, partition: Partition, letter: Arc<DeadLetter> },
     /// A read of `parked` by endpoint.
-    Load { endpoint: EndpointKey, webhook: WebhookId, partition: Partition, load: Load, limit: usize },
+    Load {
+        endpoint: EndpointKey,
+        webhook: WebhookId,
+        partition: Partition,
+        epoch: Epoch,
+        load: Load,
+        limit: usize,
+    },
     /// A put into `lanes`.
     PutLane { endpoint: EndpointKey, partition: Partition, epoch: Epoch, record: LaneRecord },
     /// A commit of a watermark.
-    CommitWatermark { partition: Partition, epoch: Epoch, offset: Offset, totals: Totals },
+    CommitWatermark { committing: Committing, totals: Totals },
     /// A commit of R; `needed_from`: no lane needs anything below.
-    CommitRegistered { partition: Partition, epoch: Epoch, offset: Offset, needed_from: Offset },
+    CommitRegistered { committing: Committing, needed_from: Offset },
+    /// The partition is worked on no more: read it no further, the next owner may have it.
+    LetGo { journal: JournalName, partition: Partition, epoch: Epoch },
 }
 
 /// A range of `parked` to be read for one endpoint.
@@ -204,6 +228,11 @@ pub(crate) struct Core {
     webhooks: Option<Arc<Webhooks>>,
     windows: BTreeMap<Partition, Window>,
     shards: BTreeMap<Partition, LaneShard>,
+    /// What is being drained for the next owner, with the drain's deadline.
+    revoking: BTreeMap<(JournalName, Partition), Timestamp>,
+    /// When that is looked at next.
+    drain_due: Option<Timestamp>,
+    totals_of_past_windows: Totals,
     endpoints: Vec<Endpoint>,
     endpoint_keys: HashMap<WebhookId, EndpointKey>,
     endpoint_timers: HashMap<EndpointKey, Timestamp>,
@@ -232,6 +261,9 @@ impl Core {
             webhooks: None,
             windows: BTreeMap::new(),
             shards: BTreeMap::new(),
+            revoking: BTreeMap::new(),
+            drain_due: None,
+            totals_of_past_windows: Totals::default(),
             endpoints: Vec::new(),
             endpoint_keys: HashMap::new(),
             endpoint_timers: HashMap::new(),
@@ -254,32 +286,29 @@ impl Core {
         match input {
             Input::Webhooks(webhooks) => self.take_webhooks(webhooks, actions),
             Input::EventsGranted { partition, epoch, committed, totals } => {
-                let window = Window::new(epoch, committed, totals, self.settings.repeat_memory);
-                self.windows.insert(partition, window);
+                self.grant_events(partition, epoch, committed, totals);
             }
             Input::Remembered { partition, events } => self.remember(partition, &events),
             Input::LanesGranted { partition, epoch, registered, lanes } => {
                 self.resume_lanes(partition, epoch, registered, &lanes, actions);
             }
-            Input::Fetched { partition, events } => self.plan(partition, events, actions),
-            Input::Followed { partition, records } => self.follow(partition, records, actions),
-            Input::Loaded { endpoint, load, records, next } => {
-                self.take_loaded(endpoint, load, records, next, actions);
+            Input::Revoking { journal, partition } => self.revoke(journal, partition, actions),
+            Input::Lost { journal, partition } => self.lose(journal, partition),
+            Input::LaneSeen { webhook, record } => self.see_lane(&webhook, record.as_ref(), actions),
+            Input::Fetched { partition, epoch, events } => self.plan(partition, epoch, events, actions),
+            Input::Followed { partition, epoch, records } => {
+                self.follow(partition, epoch, records, actions);
+            }
+            Input::Loaded { endpoint, epoch, load, records, next } => {
+                self.take_loaded(endpoint, epoch, load, records, next, actions);
             }
             Input::AttemptFinished { attempt, outcome } => self.finish_attempt(attempt, &outcome, actions),
             Input::Appended { append, result } => self.finish_append(append, result, actions),
-            Input::LanePut { endpoint, record, acknowledged } => {
-                self.finish_lane_put(endpoint, &record, acknowledged, actions);
+            Input::LanePut { endpoint, epoch, record, acknowledged } => {
+                self.finish_lane_put(endpoint, epoch, &record, acknowledged, actions);
             }
-            Input::WatermarkCommitted { partition, offset, succeeded } => {
-                if let Some(window) = self.windows.get_mut(&partition) {
-                    window.end_commit(offset, succeeded);
-                }
-            }
-            Input::RegisteredCommitted { partition, offset, succeeded } => {
-                if let Some(shard) = self.shards.get_mut(&partition) {
-                    shard.end_commit(offset, succeeded);
-                }
+            Input::Committed { journal, committing, result } => {
+                self.finish_commit(journal, committing, result, actions);
             }
             Input::TimerFired => {}
             Input::DrainRequested => self.draining = true,
@@ -288,6 +317,7 @@ impl Core {
         if self.draining {
             self.write_lanes(actions);
             self.commit(actions);
+            self.let_go_of_all_once_settled(actions);
         }
     }
 
@@ -295,7 +325,7 @@ impl Core {
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let timer = self.timers.first().map(|(due, _)| *due);
         let budget = self.budgets.front().map(|(due, _)| *due);
-        [timer, budget].into_iter().flatten().min()
+        [timer, budget, self.drain_due].into_iter().flatten().min()
     }
 
     /// Whether events of this partition may be fetched.
@@ -303,22 +333,28 @@ impl Core {
         let max_bytes = usize::try_from(self.settings.window_bytes.as_u64()).unwrap_or(usize::MAX);
         let window = self.windows.get(&partition);
         let has_room = |window: &Window| window.has_room(self.settings.window_events, max_bytes);
-        self.webhooks.is_some() && !self.draining && window.is_some_and(has_room)
+        self.webhooks.is_some()
+            && !self.draining
+            && !self.is_revoking(JournalName::Events, partition)
+            && window.is_some_and(has_room)
     }
 
-    /// Whether parked deliveries may be followed.
-    pub(crate) fn follows_lanes(&self) -> bool {
-        self.webhooks.is_some() && !self.draining
+    /// Whether parked deliveries of this partition may be followed.
+    pub(crate) fn follows_lanes(&self, partition: Partition) -> bool {
+        self.webhooks.is_some()
+            && !self.draining
+            && !self.is_revoking(JournalName::Parked, partition)
+            && self.owns_lanes(partition)
     }
 
-    /// Whether, after [`Input::DrainRequested`], nothing is in flight and all is written down and committed.
+    /// Whether, after [`Input::DrainRequested`], nothing is in flight and all that was ours is written down,
+    /// committed and let go.
     pub(crate) fn is_drained(&self) -> bool {
         self.draining
             && self.attempts.is_empty()
             && self.appends.is_empty()
-            && self.endpoints.iter().all(|endpoint| !endpoint.lane.writing && !endpoint.lane.dirty)
-            && self.windows.values().all(Window::is_committed)
-            && self.shards.values().all(LaneShard::is_committed)
+            && self.windows.is_empty()
+            && self.shards.is_empty()
     }
 
     /// What has been counted.
@@ -326,15 +362,18 @@ impl Core {
         self.counts
     }
 
-    /// The totals of all windows together, and how many lanes are down or have a backlog.
-    pub(crate) fn totals(&self) -> impl Iterator<Item = Totals> {
-        self.windows.values().map(Window::totals)
+    /// What became of the deliveries below the watermarks, while the partitions were ours.
+    pub(crate) fn totals(&self) -> Totals {
+        let mut sum = self.totals_of_past_windows;
+        self.windows.values().for_each(|window| sum.add(&window.gained()));
+        sum
     }
 
-    /// Endpoints that are down, lanes that are not drained, and attempts in flight.
+    /// Endpoints that are down, lanes of ours that are not drained, and attempts in flight.
     pub(crate) fn gauges(&self) -> (usize, usize, usize) {
         let down = self.endpoints.iter().filter(|endpoint| endpoint.breaker.is_open()).count();
-        let backlogged = self.endpoints.iter().filter(|endpoint| !endpoint.lane.is_drained()).count();
+        let owned = self.endpoints.iter().filter_map(Endpoint::owned);
+        let backlogged = owned.filter(|lane| !lane.is_drained()).count();
         (down, backlogged, self.attempts.len())
     }
 
@@ -361,38 +400,12 @@ impl Core {
             }
         }
         self.end_budgets(actions);
-    }
-
-    fn commit(&mut self, actions: &mut Vec<Action>) {
-        for (partition, window) in &mut self.windows {
-            if let Some(offset) = window.begin_commit() {
-                let (partition, epoch, totals) = (*partition, window.epoch, window.totals());
-                assert!(totals.add_up(), "every planned delivery below the watermark is accounted for");
-                actions.push(Action::CommitWatermark { partition, epoch, offset, totals });
-            }
-        }
-        let mut needed: BTreeMap<Partition, Offset> = BTreeMap::new();
-        for endpoint in &self.endpoints {
-            if let Some(from) = endpoint.lane.needed_from {
-                needed
-                    .entry(endpoint.partition)
-                    .and_modify(|least| *least = (*least).min(from))
-                    .or_insert(from);
-            }
-        }
-        for (partition, shard) in &mut self.shards {
-            if let Some(offset) = shard.begin_commit() {
-                let committed = shard.committed();
-                let needed_from = needed.get(partition).map_or(committed, |from| (*from).min(committed));
-                let (partition, epoch) = (*partition, shard.epoch);
-                actions.push(Action::CommitRegistered { partition, epoch, offset, needed_from });
-            }
-        }
+        self.drain_revoked(actions);
     }
 
     fn take_webhooks(&mut self, webhooks: Arc<Webhooks>, actions: &mut Vec<Action>) {
-        for index in 0..self.endpoints.len() {
-            let key = EndpointKey(index as u64);
+        self.webhooks = Some(Arc::clone(&webhooks));
+        for key in (0..self.endpoints.len()).map(|index| EndpointKey(index as u64)) {
             let endpoint = self.endpoint_mut(key);
             endpoint.webhook = webhooks.find(&endpoint.id).cloned();
             if endpoint.webhook.is_none() {
@@ -400,7 +413,6 @@ impl Core {
             }
             self.pump(key, actions);
         }
-        self.webhooks = Some(webhooks);
     }
 
     fn start_timer(&mut self, after: Duration, timer: Timer) {
@@ -413,28 +425,33 @@ impl Core {
     }
 
     /// The endpoint behind a webhook, known or new.
-    fn endpoint_of(&mut self, webhook: &Arc<Webhook>) -> EndpointKey {
-        if let Some(key) = self.endpoint_keys.get(&webhook.id) {
+    fn endpoint_of(&mut self, webhook: &WebhookId) -> EndpointKey {
+        if let Some(key) = self.endpoint_keys.get(webhook) {
             return *key;
         }
         let key = EndpointKey(self.endpoints.len() as u64);
-        let partition = partition_of(webhook.id.as_str().as_bytes(), self.lane_partitions);
-        self.endpoints.push(Endpoint::new(Arc::clone(webhook), partition));
-        self.endpoint_keys.insert(webhook.id.clone(), key);
+        let partition = partition_of(webhook.as_str().as_bytes(), self.lane_partitions);
+        let known = self.webhooks.as_ref().and_then(|webhooks| webhooks.find(webhook)).cloned();
+        let mut endpoint = Endpoint::new(webhook.clone(), known, partition);
+        if self.owns_lanes(partition) {
+            endpoint.lane = EndpointLane::Owned(Box::new(Lane::empty(Offset::START)));
+        }
+        self.endpoints.push(endpoint);
+        self.endpoint_keys.insert(webhook.clone(), key);
         key
     }
 
     #[expect(clippy::expect_used, reason = "endpoints are never removed")]
     fn endpoint(&self, key: EndpointKey) -> &Endpoint {
-        let index = usize::try_from(key.0).unwrap_or(usize::MAX);
-        self.endpoints.get(index).expect("an endpoint's key is its index, and endpoints are never removed")
+        self.endpoints
+            .get(index_of(key))
+            .expect("an endpoint's key is its index, and endpoints are never removed")
     }
 
     #[expect(clippy::expect_used, reason = "endpoints are never removed")]
     fn endpoint_mut(&mut self, key: EndpointKey) -> &mut Endpoint {
-        let index = usize::try_from(key.0).unwrap_or(usize::MAX);
         self.endpoints
-            .get_mut(index)
+            .get_mut(index_of(key))
             .expect("an endpoint's key is its index, and endpoints are never removed")
     }
 
@@ -445,4 +462,8 @@ impl Core {
             concurrency: settings.endpoint_concurrency,
         }
     }
+}
+
+fn index_of(key: EndpointKey) -> usize {
+    usize::try_from(key.0).unwrap_or(usize::MAX)
 }

@@ -7,7 +7,7 @@ use hookline_schemas::time::Timestamp;
 use super::breaker::Breaker;
 use super::lane::{LaneDelivery, READY_WHILE_DOWN};
 use super::window::Settled;
-use super::{Action, AttemptKey, Core, DeliveryKey, EndpointKey};
+use super::{Action, AttemptKey, Core, DeliveryKey, EndpointKey, index_of};
 
 /// An attempt in flight.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(super) enum Target {
         /// Its record in `parked`, once the append has been acknowledged.
         parked: Option<Offset>,
     },
+    /// A delivery that is no longer ours: the end teaches the breaker, and settles nothing.
+    Orphaned,
 }
 
 impl Core {
@@ -63,7 +65,7 @@ impl Core {
                 // Remembered until the copy's append has been acknowledged.
                 None => drop(self.late_successes.insert(key)),
             },
-            Target::Detached { .. } => {}
+            Target::Detached { .. } | Target::Orphaned => {}
         }
         self.pump(endpoint, actions);
     }
@@ -72,20 +74,19 @@ impl Core {
     /// the endpoint: it would close the door behind every probe.
     fn learn(&mut self, attempt: &Attempt, outcome: &AttemptOutcome) {
         let rules = Self::breaker_rules(&self.settings);
-        let index = usize::try_from(attempt.endpoint.0).unwrap_or(usize::MAX);
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index_of(attempt.endpoint)) else { return };
         let known_to_fail = matches!(&attempt.target, Target::Lane { delivery, .. } if delivery.tries > 1);
         if known_to_fail && !outcome.is_delivered() && matches!(endpoint.breaker, Breaker::HalfOpen { .. }) {
             return;
         }
         let before = endpoint.breaker;
         endpoint.breaker.learn(outcome, attempt.is_probe, rules, self.now, &mut self.random);
-        if endpoint.breaker.is_open() {
-            endpoint.lane.shrink(READY_WHILE_DOWN);
+        let breaker = endpoint.breaker;
+        let Some(lane) = endpoint.owned_mut() else { return };
+        if breaker.is_open() {
+            lane.shrink(READY_WHILE_DOWN);
         }
-        if endpoint.breaker.to_record() != before.to_record() {
-            endpoint.lane.dirty = true;
-        }
+        lane.dirty |= breaker.to_record() != before.to_record();
     }
 
     fn finish_window_attempt(
@@ -115,7 +116,7 @@ impl Core {
         match outcome {
             AttemptOutcome::Delivered { .. } => {
                 self.counts.lane_delivered += 1;
-                self.endpoint_mut(key).lane.settle(offset);
+                self.settle_in_lane(key, offset);
             }
             AttemptOutcome::Rejected { reason } => {
                 self.bury_from_lane(key, offset, &delivery, Some(*reason), DeadReason::Rejected, actions);
@@ -126,7 +127,7 @@ impl Core {
             AttemptOutcome::Retryable { reason, .. } => {
                 let due = self.retry_due(key, delivery.tries);
                 let lane_holds_its_place = self.endpoint(key).breaker.is_open();
-                let lane = &mut self.endpoint_mut(key).lane;
+                let Some(lane) = self.endpoint_mut(key).owned_mut() else { return };
                 if lane_holds_its_place && !lane.is_exception(offset) {
                     lane.put_back(offset, delivery);
                 } else if !lane.except(offset, delivery.tries, due, delivery.parked.deadline) {
@@ -137,9 +138,9 @@ impl Core {
         self.write_lane_if_due(key, actions);
     }
 
-    /// A late 2xx settles the parked copy, if it has not gone out.
+    /// A late 2xx settles the parked copy, if it has not gone out and the lane is ours.
     pub(super) fn strike(&mut self, key: EndpointKey, offset: Offset) {
-        if self.endpoint_mut(key).lane.strike(offset) {
+        if self.endpoint_mut(key).owned_mut().is_some_and(|lane| lane.strike(offset)) {
             self.counts.lane_delivered += 1;
         }
     }

@@ -1,15 +1,17 @@
 //! Planning: from a fetched event to its deliveries, each sent, queued or parked; and the budget that none of
 //! them may exceed in the window.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hookline_event_log::{Offset, Partition};
+use hookline_event_log::{Epoch, JournalName, Offset, Partition};
 use hookline_schemas::delivery::{FailureReason, ParkedDelivery};
 use hookline_schemas::event::Event;
 use hookline_schemas::ids::EventId;
 use hookline_schemas::time::Timestamp;
 
+use super::endpoint::Route;
 use super::outcomes::{Attempt, Target};
 use super::repeats::Seen;
 use super::window::Settled;
@@ -68,9 +70,14 @@ impl Core {
     pub(super) fn plan(
         &mut self,
         partition: Partition,
+        epoch: Epoch,
         events: Vec<FetchedEvent>,
         actions: &mut Vec<Action>,
     ) {
+        let is_ours = self.windows.get(&partition).is_some_and(|window| window.epoch == epoch);
+        if !is_ours || self.is_revoking(JournalName::Events, partition) {
+            return;
+        }
         for FetchedEvent { offset, event, bytes } in events {
             self.counts.fetched += 1;
             match event {
@@ -109,7 +116,7 @@ impl Core {
         }
         let event = Prepared::new(event);
         for webhook in matching {
-            let endpoint = self.endpoint_of(&webhook);
+            let endpoint = self.endpoint_of(&webhook.id);
             let key = DeliveryKey(self.new_key());
             let delivery = Delivery {
                 partition,
@@ -127,40 +134,54 @@ impl Core {
         }
     }
 
-    /// Sends a new delivery, queues it, or parks it.
+    /// Sends a new delivery, queues it, or parks it; never before those that wait already.
     fn place(&mut self, key: DeliveryKey, endpoint: EndpointKey, actions: &mut Vec<Action>) {
         let queue_length = self.settings.endpoint_queue;
         let concurrency = self.settings.endpoint_concurrency;
+        let now = self.now;
         let state = self.endpoint_mut(endpoint);
-        if !state.takes_directly() {
-            self.park(key, Timestamp(0), actions);
-        } else if state.in_flight < concurrency && state.queue.is_empty() {
+        let route = state.route(now);
+        if route == Route::Direct && state.in_flight < concurrency && state.queue.is_empty() {
             self.send(key, actions);
-        } else if state.queue.len() < queue_length {
-            state.queue.push_back(key);
-        } else {
+        } else if route == Route::Park || state.queue.len() >= queue_length {
+            self.park_queue(endpoint, actions);
             self.park(key, Timestamp(0), actions);
+        } else {
+            state.queue.push_back(key);
+            if route == Route::Hold {
+                self.set_timer(endpoint);
+            }
         }
     }
 
     /// Sends deliveries that wait for a permit, or parks them where the endpoint takes none any more.
     pub(super) fn pump_queue(&mut self, endpoint: EndpointKey, actions: &mut Vec<Action>) {
+        let concurrency = self.settings.endpoint_concurrency;
         loop {
-            let concurrency = self.settings.endpoint_concurrency;
-            let state = self.endpoint_mut(endpoint);
-            let parks = !state.takes_directly();
-            if !parks && state.in_flight >= concurrency {
-                return;
+            let now = self.now;
+            let state = self.endpoint(endpoint);
+            match state.route(now) {
+                Route::Direct if state.in_flight < concurrency => {}
+                Route::Direct | Route::Hold => return,
+                Route::Park => return self.park_queue(endpoint, actions),
             }
-            let Some(key) = state.queue.pop_front() else { return };
-            // Its budget may have ended while it waited.
-            if self.deliveries.get(&key).is_none_or(|delivery| delivery.state != State::Queued) {
-                continue;
-            }
-            if parks {
-                self.park(key, Timestamp(0), actions);
-            } else {
-                self.send(key, actions);
+            let Some(key) = self.next_queued(endpoint) else { return };
+            self.send(key, actions);
+        }
+    }
+
+    fn park_queue(&mut self, endpoint: EndpointKey, actions: &mut Vec<Action>) {
+        while let Some(key) = self.next_queued(endpoint) {
+            self.park(key, Timestamp(0), actions);
+        }
+    }
+
+    /// Takes the next delivery that still waits: the budget of others may have ended, or their window is gone.
+    fn next_queued(&mut self, endpoint: EndpointKey) -> Option<DeliveryKey> {
+        loop {
+            let key = self.endpoint_mut(endpoint).queue.pop_front()?;
+            if self.deliveries.get(&key).is_some_and(|delivery| delivery.state == State::Queued) {
+                return Some(key);
             }
         }
     }
@@ -186,8 +207,10 @@ impl Core {
     pub(super) fn retry_or_park(&mut self, key: DeliveryKey, actions: &mut Vec<Action>) {
         let Some(delivery) = self.deliveries.get_mut(&key) else { return };
         let is_young = self.now.since(delivery.fetched_at) < self.settings.budget / 2;
-        let endpoint = delivery.endpoint;
-        if delivery.tries == 1 && is_young && !self.draining && self.endpoint(endpoint).breaker.is_closed() {
+        let (endpoint, partition) = (delivery.endpoint, delivery.partition);
+        let is_first = delivery.tries == 1 && is_young;
+        let starts_more = !self.draining && !self.is_revoking(JournalName::Events, partition);
+        if is_first && starts_more && self.endpoint(endpoint).breaker.is_closed() {
             let wait = schedule::jittered(QUICK_RETRY, &mut self.random);
             if let Some(delivery) = self.deliveries.get_mut(&key) {
                 delivery.state = State::Retrying;
@@ -214,8 +237,7 @@ impl Core {
         }
     }
 
-    /// Parks what is not settled when its budget ends, so that no endpoint holds the watermark for longer. An
-    /// attempt in flight runs on; its late 2xx strikes the parked copy.
+    /// Parks what is not settled when its budget ends, so that no endpoint holds the watermark for longer.
     pub(super) fn end_budgets(&mut self, actions: &mut Vec<Action>) {
         while let Some((due, key)) = self.budgets.front().copied() {
             let Some(delivery) = self.deliveries.get(&key) else {
@@ -227,17 +249,41 @@ impl Core {
             }
             self.budgets.pop_front();
             match delivery.state {
-                State::Appending => {}
                 State::Queued | State::Retrying if self.draining => {}
-                State::Queued | State::Retrying => self.park(key, Timestamp(0), actions),
-                State::Attempting(attempt) => {
-                    let Some(attempt) = self.attempts.get_mut(&attempt) else { continue };
-                    attempt.target = Target::Detached { parked: None };
-                    // A little later than the attempt ends, so that its end is known first.
-                    let not_before = attempt.deadline.after(DEADLINE_SLACK);
-                    self.park(key, not_before, actions);
-                }
+                State::Queued | State::Retrying | State::Attempting(_) => self.end_wait(key, actions),
+                State::Appending => {}
             }
+        }
+    }
+
+    /// Parks a delivery now, whatever it waits for. An attempt in flight runs on; its late 2xx strikes the
+    /// parked copy.
+    fn end_wait(&mut self, key: DeliveryKey, actions: &mut Vec<Action>) {
+        let Some(delivery) = self.deliveries.get(&key) else { return };
+        match delivery.state {
+            State::Appending => {}
+            State::Queued | State::Retrying => self.park(key, Timestamp(0), actions),
+            State::Attempting(attempt) => {
+                let Some(attempt) = self.attempts.get_mut(&attempt) else { return };
+                attempt.target = Target::Detached { parked: None };
+                // A little later than the attempt ends, so that its end is known first.
+                let not_before = attempt.deadline.after(DEADLINE_SLACK);
+                self.park(key, not_before, actions);
+            }
+        }
+    }
+
+    /// Parks deliveries of a partition, in their order: those that wait, or those in flight as well.
+    pub(super) fn park_window(&mut self, partition: Partition, in_flight: bool, actions: &mut Vec<Action>) {
+        let parks = |delivery: &Delivery| match delivery.state {
+            State::Queued | State::Retrying => true,
+            State::Attempting(_) => in_flight,
+            State::Appending => false,
+        };
+        let here = self.deliveries.iter().filter(|(_, delivery)| delivery.partition == partition);
+        let parked: BTreeSet<_> = here.filter(|(_, delivery)| parks(delivery)).map(|(key, _)| *key).collect();
+        for key in parked {
+            self.end_wait(key, actions);
         }
     }
 

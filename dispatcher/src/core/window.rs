@@ -60,6 +60,8 @@ pub(crate) struct Window {
     committed: Offset,
     committing: bool,
     totals: Totals,
+    /// The totals as they were taken over.
+    totals_before: Totals,
 }
 
 impl Window {
@@ -74,6 +76,7 @@ impl Window {
             committed,
             committing: false,
             totals,
+            totals_before: totals,
         }
     }
 
@@ -138,6 +141,11 @@ impl Window {
         self.totals
     }
 
+    /// What became of it since the partition was taken over.
+    pub(crate) fn gained(&self) -> Totals {
+        self.totals.since(&self.totals_before)
+    }
+
     /// Whether no commit is under way or due.
     pub(crate) fn is_committed(&self) -> bool {
         !self.committing && self.watermark() == self.committed
@@ -170,6 +178,17 @@ impl Totals {
         self.dead += other.dead;
         self.cancelled += other.cancelled;
         self.repeated += other.repeated;
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            planned: self.planned - earlier.planned,
+            delivered: self.delivered - earlier.delivered,
+            parked: self.parked - earlier.parked,
+            dead: self.dead - earlier.dead,
+            cancelled: self.cancelled - earlier.cancelled,
+            repeated: self.repeated - earlier.repeated,
+        }
     }
 
     /// Whether every planned delivery is accounted for.

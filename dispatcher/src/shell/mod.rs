@@ -2,9 +2,11 @@
 //!
 //! Everything under way is a future in one set; each ends with inputs for the core. Nothing here decides.
 
+pub(crate) mod holdings;
 mod perform;
 mod readers;
 mod takeover;
+pub(crate) mod watched;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +15,10 @@ use std::time::Duration;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use hookline_event_log::{Journal, JournalName, Log, Ownership, OwnershipChange, ReadError};
+use hookline_event_log::{
+    Change, Journal, JournalName, Log, Ownership, OwnershipChange, Partition, ReadError, Table, TableName,
+    TableWatch,
+};
 use hookline_schemas::time::{Clock, Timestamp};
 use hookline_schemas::webhook::Webhooks;
 use tokio::sync::watch;
@@ -23,8 +28,10 @@ use crate::attempt::{Sender, TlsError};
 use crate::core::{Action, Core, Input};
 use crate::metrics::DispatcherMetrics;
 use crate::settings::Settings;
+use holdings::{Grant, Holdings, Revoked, TakenOver};
 use perform::Performer;
 use readers::{Readers, Source};
+use watched::WatchedLanes;
 
 /// How often the metrics are reported.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
@@ -82,7 +89,8 @@ impl<L: Log> Dispatcher<L> {
         Ok(Self { settings, log, webhooks, clock, sender, ready: Arc::new(AtomicBool::new(false)) })
     }
 
-    /// Whether the webhooks are loaded and its partitions taken over.
+    /// Whether the webhooks and the lanes of all owners are known, and what was granted has been taken over: of
+    /// the embedded log everything, in a group perhaps nothing.
     pub fn readiness(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let ready = Arc::clone(&self.ready);
         move || ready.load(Ordering::Acquire)
@@ -97,6 +105,7 @@ impl<L: Log> Dispatcher<L> {
     /// lost in either case.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), DispatcherError> {
         let lanes = self.log.journal(JournalName::Parked).partitions();
+        let all_lanes: Vec<_> = (0..lanes).map(Partition).collect();
         let core = Core::new(self.settings.clone(), lanes, rand::random(), self.clock.now());
         let performer = Performer::new(&self.log, self.sender, self.clock);
         let mut shell = Shell {
@@ -104,8 +113,9 @@ impl<L: Log> Dispatcher<L> {
             performer,
             readers: Readers::new(&self.log),
             under_way: UnderWay::new(),
-            waiting: Vec::new(),
-            takeovers: 0,
+            holdings: Holdings::default(),
+            watched: WatchedLanes::default(),
+            watch: Some(self.log.table(TableName::Lanes).watch(&all_lanes)),
             clock: self.clock,
             metrics: DispatcherMetrics::new(),
             reported_at: Timestamp(0),
@@ -122,9 +132,10 @@ struct Shell<L: Log> {
     performer: Performer<L>,
     readers: Readers<L>,
     under_way: UnderWay,
-    /// Grants of `events` that wait for the lanes: what is known to be down is to be known first.
-    waiting: Vec<OwnershipChange>,
-    takeovers: usize,
+    holdings: Holdings,
+    watched: WatchedLanes,
+    /// Shows what is written down of all lanes; none, once the log is closed.
+    watch: Option<<L::Table as Table>::Watch>,
     clock: Clock,
     metrics: DispatcherMetrics,
     reported_at: Timestamp,
@@ -142,13 +153,12 @@ impl<L: Log> Shell<L> {
         if !self.wait_for_webhooks(&mut webhooks, &shutdown).await {
             return Ok(());
         }
-        // The lanes that are ours from the start come first: what is down is to be known before it is sent to.
-        while let Some(change) = self.performer.lanes.next().now_or_never() {
-            self.take_over(JournalName::Parked, change);
-        }
+        self.take_first_grants();
         let mut drain_deadline: Option<Timestamp> = None;
         loop {
-            self.take_over_waiting();
+            if drain_deadline.is_none() {
+                self.take_over_waiting();
+            }
             self.readers.start_where_there_is_room(&self.core);
             let due = self.core.next_due().unwrap_or_else(|| self.clock.now().after(REPORT_INTERVAL));
             let due = drain_deadline.map_or(due, |deadline| due.min(deadline));
@@ -160,11 +170,12 @@ impl<L: Log> Shell<L> {
                 Some(happened) = self.under_way.next(), if !self.under_way.is_empty() => {
                     self.take(happened)?;
                 }
-                change = self.performer.lanes.next() => self.take_over(JournalName::Parked, change),
-                change = self.performer.events.next() => self.waiting.push(change),
+                change = self.performer.lanes.next() => self.change_ownership(JournalName::Parked, change),
+                change = self.performer.events.next() => self.change_ownership(JournalName::Events, change),
+                Some(seen) = next_change(&mut self.watch) => self.see_lanes(seen)?,
                 Ok(()) = webhooks.changed() => self.take_webhooks(&webhooks),
                 fetched = self.readers.next(), if self.readers.are_reading() => {
-                    for input in fetched? {
+                    if let Some(input) = fetched? {
                         self.step(input);
                     }
                 }
@@ -204,26 +215,74 @@ impl<L: Log> Shell<L> {
         }
     }
 
-    fn take_over(&mut self, journal: JournalName, change: OwnershipChange) {
+    /// What is ours from the start is known before anything is begun.
+    fn take_first_grants(&mut self) {
+        while let Some(change) = self.performer.lanes.next().now_or_never() {
+            self.change_ownership(JournalName::Parked, change);
+        }
+        while let Some(change) = self.performer.events.next().now_or_never() {
+            self.change_ownership(JournalName::Events, change);
+        }
+    }
+
+    fn change_ownership(&mut self, journal: JournalName, change: OwnershipChange) {
         match change {
             OwnershipChange::Granted { partition, epoch, committed } => {
-                self.takeovers += 1;
-                let repeat_memory = self.repeat_memory;
-                let takeover = self.performer.take_over(journal, partition, epoch, committed, repeat_memory);
-                self.under_way.push(takeover);
+                if self.holdings.grant(Grant { journal, partition, epoch, committed }) {
+                    self.stop_working_on(journal, partition);
+                }
             }
-            OwnershipChange::Revoking { partition } | OwnershipChange::Lost { partition } => {
-                // The embedded log never takes a partition back.
-                tracing::warn!(journal = journal.as_str(), partition = partition.0, "ownership changed");
+            OwnershipChange::Revoking { partition } => match self.holdings.revoke(journal, partition) {
+                Revoked::Drain => {
+                    self.readers.remove(journal, partition);
+                    self.step(Input::Revoking { journal, partition });
+                }
+                Revoked::LetGo(epoch) => self.performer.let_go(journal, partition, epoch),
+                Revoked::Wait => {}
+            },
+            OwnershipChange::Lost { partition } => {
+                tracing::warn!(journal = journal.as_str(), partition = partition.0, "lost a partition");
+                self.holdings.forget(journal, partition);
+                self.stop_working_on(journal, partition);
             }
         }
     }
 
-    fn take_over_waiting(&mut self) {
-        if self.takeovers == 0 && !self.waiting.is_empty() {
-            for change in std::mem::take(&mut self.waiting) {
-                self.take_over(JournalName::Events, change);
+    /// The partition is somebody else's already.
+    fn stop_working_on(&mut self, journal: JournalName, partition: Partition) {
+        self.readers.remove(journal, partition);
+        self.step(Input::Lost { journal, partition });
+        self.show_lanes(journal, partition);
+    }
+
+    /// Lanes that are ours no more are what is written down of them.
+    fn show_lanes(&mut self, journal: JournalName, partition: Partition) {
+        if journal == JournalName::Parked && self.watched.is_loaded() {
+            for input in self.watched.of_partition(partition) {
+                self.step(input);
             }
+        }
+    }
+
+    fn see_lanes(&mut self, seen: Result<Change, ReadError>) -> Result<(), ReadError> {
+        match seen {
+            Ok(change) => {
+                for input in self.watched.take(change, |partition| self.core.owns_lanes(partition)) {
+                    self.step(input);
+                }
+            }
+            Err(ReadError::Closed) => self.watch = None,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn take_over_waiting(&mut self) {
+        while let Some(grant) = self.holdings.next_takeover(self.watched.is_loaded()) {
+            self.under_way.push(self.performer.take_over(grant, self.repeat_memory));
+        }
+        if self.watched.is_loaded() && self.holdings.are_taken_over() {
+            self.ready.store(true, Ordering::Release);
         }
     }
 
@@ -237,13 +296,16 @@ impl<L: Log> Shell<L> {
     }
 
     fn finish_takeover(&mut self, inputs: Vec<Input>, source: Source) {
-        self.takeovers -= 1;
-        self.readers.add(source);
-        for input in inputs {
-            self.step(input);
-        }
-        if self.takeovers == 0 && self.waiting.is_empty() && self.readers.follow_events() {
-            self.ready.store(true, Ordering::Release);
+        let Source { journal, partition, epoch, .. } = source;
+        match self.holdings.finish(journal, partition, epoch) {
+            TakenOver::Held => {
+                self.readers.add(source);
+                for input in inputs {
+                    self.step(input);
+                }
+            }
+            TakenOver::Revoked => self.performer.let_go(journal, partition, epoch),
+            TakenOver::Outdated => {}
         }
     }
 
@@ -252,8 +314,16 @@ impl<L: Log> Shell<L> {
         self.performer.observe(&input, &self.metrics);
         self.core.step(input, self.clock.now(), &mut actions);
         for action in actions {
-            let under_way = self.performer.perform(action);
-            self.under_way.push(under_way);
+            let gone = match &action {
+                Action::LetGo { journal, partition, .. } => Some((*journal, *partition)),
+                _ => None,
+            };
+            self.under_way.extend(self.performer.perform(action));
+            if let Some((journal, partition)) = gone {
+                self.holdings.forget(journal, partition);
+                self.readers.remove(journal, partition);
+                self.show_lanes(journal, partition);
+            }
         }
     }
 
@@ -264,4 +334,9 @@ impl<L: Log> Shell<L> {
             self.metrics.report(self.core.counts(), self.core.totals(), self.core.gauges());
         }
     }
+}
+
+/// The next change that the watch shows; none, once the log is closed.
+async fn next_change<W: TableWatch>(watch: &mut Option<W>) -> Option<Result<Change, ReadError>> {
+    Some(watch.as_mut()?.next().await)
 }

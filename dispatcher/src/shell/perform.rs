@@ -7,17 +7,18 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use hookline_event_log::{
-    AppendError, Appending, Committed, Epoch, Journal, JournalName, Log, Offset, Ownership, Partition,
-    ReadError, ReadLimit, Table, TableName, partition_of,
+    AppendError, Appending, Epoch, Journal, JournalName, Log, Offset, Ownership, Partition, ReadError,
+    ReadLimit, Table, TableName, partition_of,
 };
 use hookline_schemas::delivery::{AttemptOutcome, AttemptRecord, LaneRecord, ParkedDelivery, decode, encode};
 use hookline_schemas::ids::{EventId, WebhookId};
 use hookline_schemas::time::{Clock, Timestamp};
 
 use super::Happened;
+use super::holdings::Grant;
 use super::takeover::{take_over_events, take_over_lanes};
 use crate::attempt::Sender;
-use crate::core::{Action, AttemptKey, Input, Load, Totals};
+use crate::core::{Action, AttemptKey, Committing, Input, Load};
 use crate::metrics::DispatcherMetrics;
 
 /// Bytes that one load of a backlog takes at most.
@@ -60,9 +61,9 @@ impl<L: Log> Performer<L> {
         }
     }
 
-    /// Begins what the action asks for.
-    pub(super) fn perform(&mut self, action: Action) -> LocalBoxFuture<'static, Happened> {
-        match action {
+    /// Begins what the action asks for; what ends at once leaves nothing to wait for.
+    pub(super) fn perform(&mut self, action: Action) -> Option<LocalBoxFuture<'static, Happened>> {
+        Some(match action {
             Action::Attempt { attempt, webhook, event, number } => {
                 let begun = Begun {
                     webhook: webhook.id.clone(),
@@ -94,65 +95,70 @@ impl<L: Log> Performer<L> {
                         .map(move |result| Input::Appended { append, result }),
                 )
             }
-            Action::Load { endpoint, webhook, partition, load, limit } => {
+            Action::Load { endpoint, webhook, partition, epoch, load, limit } => {
                 let journal = self.log.journal(JournalName::Parked);
                 input_of(async move {
                     let (records, next) =
                         load_until_it_succeeds::<L>(&journal, &webhook, partition, load, limit).await;
-                    Input::Loaded { endpoint, load, records, next }
+                    Input::Loaded { endpoint, epoch, load, records, next }
                 })
             }
             Action::PutLane { endpoint, partition, epoch, record } => {
                 let table = self.log.table(TableName::Lanes);
                 input_of(async move {
                     let acknowledged = put_lane::<L>(&table, partition, epoch, &record).await.is_ok();
-                    Input::LanePut { endpoint, record, acknowledged }
+                    Input::LanePut { endpoint, epoch, record, acknowledged }
                 })
             }
-            Action::CommitWatermark { partition, epoch, offset, totals } => {
-                self.commit_watermark(partition, epoch, offset, &totals)
+            Action::CommitWatermark { committing, totals } => {
+                let words = encode(&totals).into();
+                self.commit(JournalName::Events, committing, words, committing.offset)
             }
-            Action::CommitRegistered { partition, epoch, offset, needed_from } => {
-                let journal = self.log.journal(JournalName::Parked);
-                let commit = self.lanes.commit(partition, epoch, offset, Bytes::new());
-                input_of(async move {
-                    let succeeded = commit.await.is_ok();
-                    if succeeded {
-                        journal.release(partition, needed_from);
-                    }
-                    Input::RegisteredCommitted { partition, offset, succeeded }
-                })
+            Action::CommitRegistered { committing, needed_from } => {
+                self.commit(JournalName::Parked, committing, Bytes::new(), needed_from)
             }
-        }
-    }
-
-    fn commit_watermark(
-        &self,
-        partition: Partition,
-        epoch: Epoch,
-        offset: Offset,
-        totals: &Totals,
-    ) -> LocalBoxFuture<'static, Happened> {
-        let journal = self.log.journal(JournalName::Events);
-        let commit = self.events.commit(partition, epoch, offset, encode(totals).into());
-        input_of(async move {
-            let succeeded = commit.await.is_ok();
-            if succeeded {
-                journal.release(partition, offset);
+            Action::LetGo { journal, partition, epoch } => {
+                self.let_go(journal, partition, epoch);
+                return None;
             }
-            Input::WatermarkCommitted { partition, offset, succeeded }
         })
     }
 
-    /// Begins to take over a partition.
-    pub(super) fn take_over(
+    /// `needed_from`: what is below is needed no more once the commit is made.
+    fn commit(
         &self,
-        journal: JournalName,
-        partition: Partition,
-        epoch: Epoch,
-        committed: Option<Committed>,
-        repeat_memory: usize,
+        of: JournalName,
+        committing: Committing,
+        words: Bytes,
+        needed_from: Offset,
     ) -> LocalBoxFuture<'static, Happened> {
+        let Committing { partition, epoch, offset } = committing;
+        let journal = self.log.journal(of);
+        let commit = self.ownership(of).commit(partition, epoch, offset, words);
+        input_of(async move {
+            let result = commit.await;
+            if result.is_ok() {
+                journal.release(partition, needed_from);
+            }
+            Input::Committed { journal: of, committing, result }
+        })
+    }
+
+    /// The next owner may have the partition.
+    pub(super) fn let_go(&self, journal: JournalName, partition: Partition, epoch: Epoch) {
+        self.ownership(journal).let_go(partition, epoch);
+    }
+
+    fn ownership(&self, journal: JournalName) -> &L::Ownership {
+        match journal {
+            JournalName::Events => &self.events,
+            _ => &self.lanes,
+        }
+    }
+
+    /// Begins to take over a partition.
+    pub(super) fn take_over(&self, grant: Grant, repeat_memory: usize) -> LocalBoxFuture<'static, Happened> {
+        let Grant { journal, partition, epoch, committed } = grant;
         let log = self.log.clone();
         let failed = |taken: Result<Happened, ReadError>| taken.unwrap_or_else(Happened::Failed);
         match journal {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
-use futures::future::LocalBoxFuture;
+use futures::future::{AbortHandle, Aborted, LocalBoxFuture, abortable};
 use futures::stream::FuturesUnordered;
 use hookline_event_log::{
-    Batch, Journal, JournalName, Log, Offset, Partition, ReadError, ReadLimit, Reader, Record,
+    Batch, Epoch, Journal, JournalName, Log, Offset, Partition, ReadError, ReadLimit, Reader, Record,
 };
 use hookline_schemas::delivery::{ParkedDelivery, decode};
 use hookline_schemas::event::Event;
@@ -21,18 +21,26 @@ const LIMIT: ReadLimit = ReadLimit { records: 256, bytes: 1024 * 1024 };
 pub(super) struct Source {
     pub(super) journal: JournalName,
     pub(super) partition: Partition,
+    pub(super) epoch: Epoch,
     pub(super) from: Offset,
 }
 
 type JournalReader<L> = <<L as Log>::Journal as Journal>::Reader;
-type Read<L> = (JournalName, Partition, JournalReader<L>, Result<Batch, ReadError>);
+/// What a reader found; none, if its partition was given up meanwhile.
+type Read<L> = Result<(Followed<L>, Result<Batch, ReadError>), Aborted>;
+
+/// A partition that is followed, with its reader.
+struct Followed<L: Log> {
+    source: Source,
+    reader: JournalReader<L>,
+}
 
 /// All readers: those that wait for records, and those that wait for room.
 pub(super) struct Readers<L: Log> {
     log: L,
-    idle: BTreeMap<(JournalName, Partition), JournalReader<L>>,
+    idle: BTreeMap<(JournalName, Partition), Followed<L>>,
     reading: FuturesUnordered<LocalBoxFuture<'static, Read<L>>>,
-    follow_events: bool,
+    stops: BTreeMap<(JournalName, Partition), AbortHandle>,
 }
 
 impl<L: Log> Readers<L> {
@@ -41,20 +49,22 @@ impl<L: Log> Readers<L> {
             log: log.clone(),
             idle: BTreeMap::new(),
             reading: FuturesUnordered::new(),
-            follow_events: false,
+            stops: BTreeMap::new(),
         }
     }
 
     /// Follows a partition.
     pub(super) fn add(&mut self, source: Source) {
         let reader = self.log.journal(source.journal).follow(source.partition, source.from);
-        self.idle.insert((source.journal, source.partition), reader);
-        self.follow_events |= source.journal == JournalName::Events;
+        self.idle.insert((source.journal, source.partition), Followed { source, reader });
     }
 
-    /// Whether any partition of `events` is followed.
-    pub(super) fn follow_events(&self) -> bool {
-        self.follow_events
+    /// Follows a partition no more. What was about to be read is read by its next owner.
+    pub(super) fn remove(&mut self, journal: JournalName, partition: Partition) {
+        self.idle.remove(&(journal, partition));
+        if let Some(stop) = self.stops.remove(&(journal, partition)) {
+            stop.abort();
+        }
     }
 
     /// Whether there is anything to wait for.
@@ -69,28 +79,31 @@ impl<L: Log> Readers<L> {
         }
         let startable = |key: &(JournalName, Partition)| match key.0 {
             JournalName::Events => core.has_room(key.1),
-            _ => core.follows_lanes(),
+            _ => core.follows_lanes(key.1),
         };
         let keys: Vec<_> = self.idle.keys().filter(|key| startable(key)).copied().collect();
         for key in keys {
-            if let Some(mut reader) = self.idle.remove(&key) {
-                self.reading.push(Box::pin(async move {
-                    let batch = reader.next(LIMIT).await;
-                    (key.0, key.1, reader, batch)
-                }));
+            if let Some(mut followed) = self.idle.remove(&key) {
+                let (read, stop) = abortable(async move {
+                    let batch = followed.reader.next(LIMIT).await;
+                    (followed, batch)
+                });
+                self.stops.insert(key, stop);
+                self.reading.push(Box::pin(read));
             }
         }
     }
 
-    /// The next records, as inputs.
-    pub(super) async fn next(&mut self) -> Result<Vec<Input>, ReadError> {
-        let Some((journal, partition, reader, batch)) = self.reading.next().await else {
-            return Ok(Vec::new());
-        };
+    /// The next records.
+    pub(super) async fn next(&mut self) -> Result<Option<Input>, ReadError> {
+        let Some(Ok((followed, batch))) = self.reading.next().await else { return Ok(None) };
+        let source = followed.source;
+        let Source { journal, partition, .. } = source;
+        self.stops.remove(&(journal, partition));
         match batch {
             Ok(batch) => {
-                self.idle.insert((journal, partition), reader);
-                Ok(vec![input(journal, partition, batch)?])
+                self.idle.insert((journal, partition), followed);
+                Ok(Some(input(source, batch)?))
             }
             // Retention overtook the reader: what is missing is lost, and said so; the rest goes on.
             Err(ReadError::Expired { first, asked, .. }) => {
@@ -103,23 +116,24 @@ impl<L: Log> Readers<L> {
                 );
                 metrics::counter!("hookline_log_expired_unread_total", "journal" => journal.as_str())
                     .increment(lost);
-                self.add(Source { journal, partition, from: first });
-                Ok(Vec::new())
+                self.add(Source { from: first, ..source });
+                Ok(None)
             }
-            Err(ReadError::Closed) => Ok(Vec::new()),
+            Err(ReadError::Closed) => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-fn input(journal: JournalName, partition: Partition, batch: Batch) -> Result<Input, ReadError> {
+fn input(source: Source, batch: Batch) -> Result<Input, ReadError> {
+    let Source { journal, partition, epoch, .. } = source;
     Ok(match journal {
         JournalName::Events => {
-            Input::Fetched { partition, events: batch.records.iter().map(fetched_event).collect() }
+            Input::Fetched { partition, epoch, events: batch.records.iter().map(fetched_event).collect() }
         }
         _ => {
             let records = batch.records.iter().map(parked_delivery).collect::<Result<_, _>>()?;
-            Input::Followed { partition, records }
+            Input::Followed { partition, epoch, records }
         }
     })
 }

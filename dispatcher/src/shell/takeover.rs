@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use hookline_event_log::{
     AppendError, Change, Committed, Entry, Epoch, Fence, Journal, JournalName, Log, Offset, Partition,
-    ReadError, ReadLimit, Table, TableName, TableWatch, Verdict,
+    ReadError, ReadLimit, Table, TableName, TableWatch,
 };
-use hookline_schemas::delivery::{BreakerRecord, LaneRecord, OwnerMarker, decode, encode};
+use hookline_schemas::delivery::{LaneRecord, OwnerMarker, encode};
 use hookline_schemas::event::EventIdentity;
 
 use super::Happened;
 use super::readers::Source;
+use super::watched::{Believed, believed};
 use crate::core::{Input, Totals};
 
 /// What one read of the past takes at most.
@@ -49,7 +50,7 @@ pub(super) async fn take_over_events<L: Log>(
         Input::EventsGranted { partition, epoch, committed: from, totals },
         Input::Remembered { partition, events },
     ];
-    Ok(Happened::TakenOver(inputs, Source { journal: JournalName::Events, partition, from }))
+    Ok(Happened::TakenOver(inputs, Source { journal: JournalName::Events, partition, epoch, from }))
 }
 
 /// Takes over a partition of `parked`: the owner's marker first, then its lanes; a lane record that a deposed
@@ -72,10 +73,8 @@ pub(super) async fn take_over_lanes<L: Log>(
     }
     let mut lanes = Vec::new();
     for entry in records {
-        let Some(record) = lane_record(&entry) else { continue };
-        let liar = record.drained && fence.judge(&entry) == Verdict::LateForeign;
-        let record = LaneRecord { drained: record.drained && !liar, ..record };
-        if liar {
+        let Some(Believed { record, is_corrected }) = believed(&entry, &fence) else { continue };
+        if is_corrected {
             put(LaneRecord::key(&record.webhook), Some(encode(&record).into())).await?;
         }
         lanes.push(record);
@@ -85,22 +84,8 @@ pub(super) async fn take_over_lanes<L: Log>(
     }
     let registered = committed.map_or(Offset::START, |committed| committed.offset);
     let inputs = vec![Input::LanesGranted { partition, epoch, registered, lanes }];
-    Ok(Happened::TakenOver(inputs, Source { journal: JournalName::Parked, partition, from: registered }))
-}
-
-/// A lane record that can't be read was written by a later version. Its lane is read again from the start:
-/// that costs duplicates, and nothing else.
-fn lane_record(entry: &Entry) -> Option<LaneRecord> {
-    let value = entry.value.as_deref()?;
-    match decode(value) {
-        Ok(record) => Some(record),
-        Err(error) => {
-            let webhook = LaneRecord::webhook_of_key(&entry.key)?;
-            tracing::error!(%webhook, %error, "a lane record can't be read: its lane is read again from the start");
-            let breaker = BreakerRecord::default();
-            Some(LaneRecord { webhook, cursor: 0, drained: false, exceptions: Vec::new(), breaker })
-        }
-    }
+    let source = Source { journal: JournalName::Parked, partition, epoch, from: registered };
+    Ok(Happened::TakenOver(inputs, source))
 }
 
 /// Everything that stands in a partition of the table: markers and lane records.

@@ -92,6 +92,7 @@ pub(crate) fn settings() -> Settings {
         probe_schedule: vec![milliseconds(50), milliseconds(100)],
         deadline: Duration::from_secs(3_600),
         drain_timeout: milliseconds(500),
+        revoke_timeout: milliseconds(500),
     }
 }
 

@@ -9,9 +9,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bench, Subscriber, Surroundings, progress_line};
-use crate::checker::Kill;
-use crate::process::Hookline;
+use super::bench::{Bench, Layout, Subscriber};
+use super::fleet::Fleet;
+use super::{Surroundings, progress_line};
+use crate::checker::Disturbance;
 use crate::receiver::Profile;
 use crate::report::{Report, watched};
 use crate::simulator::{Mix, Options as SimulatorOptions, Pace, PlanOptions, RetryRule, Simulator};
@@ -25,7 +26,9 @@ const LONG_LIFE_EVERY: u32 = 8;
 const LONG_LIFE_MILLIS: std::ops::RangeInclusive<u64> = 8000..=9000;
 /// How long it stays dead, in milliseconds.
 const DEATH_MILLIS: std::ops::RangeInclusive<u64> = 20..=300;
-/// The endpoint that fails at times is down for so many cycles, then up for as many.
+/// The endpoint that is down at times.
+pub(super) const OUTAGES: &str = "wh_outages";
+/// It is down for so many cycles, then up for as many.
 const CYCLES_PER_OUTAGE: u32 = 3;
 /// Between a Check and what follows, at most: much of it falls into the time when hookline is dead, and has
 /// to be posted again.
@@ -54,20 +57,30 @@ pub struct Options {
 ///
 /// If the run could not be made; a broken promise is a report that did not pass.
 pub async fn run(surroundings: &Surroundings, options: &Options) -> anyhow::Result<Report> {
-    let subscriber =
-        |id: &str, profile| Subscriber { id: WebhookId::new(id), events: EventType::ALL.to_vec(), profile };
-    let subscribers = [
-        subscriber("wh_healthy", Profile::Healthy),
-        subscriber("wh_flaky", Profile::Flaky { per_cent: 20 }),
-        subscriber("wh_outages", Profile::Healthy),
-    ];
-    let bench = Bench::set_up(surroundings, &subscribers, options.seed, |_| {}).await?;
-    let result = Box::pin(torment(&bench, surroundings.deadline, options)).await;
+    let (bench, fleet) =
+        Bench::set_up(surroundings, &subscribers(), options.seed, Layout::One, |_| {}).await?;
+    let result = Box::pin(torment(&bench, fleet, surroundings.deadline, options)).await;
     bench.clear_up(result).await
 }
 
-async fn torment(bench: &Bench, deadline: Duration, options: &Options) -> anyhow::Result<Report> {
-    let hookline = bench.launch.start(bench.clock).await?;
+/// An integrator to whom all goes well, one who fails now and then, and one ([`OUTAGES`]) who is down at times.
+pub(super) fn subscribers() -> [Subscriber; 3] {
+    let subscriber =
+        |id: &str, profile| Subscriber { id: WebhookId::new(id), events: EventType::ALL.to_vec(), profile };
+    [
+        subscriber("wh_healthy", Profile::Healthy),
+        subscriber("wh_flaky", Profile::Flaky { per_cent: 20 }),
+        subscriber(OUTAGES, Profile::Healthy),
+    ]
+}
+
+async fn torment(
+    bench: &Bench,
+    mut fleet: Fleet,
+    deadline: Duration,
+    options: &Options,
+) -> anyhow::Result<Report> {
+    fleet.start(&["hookline"]).await?;
     let simulator = Simulator::new(bench.target.clone(), load(options), bench.clock);
     let progress = simulator.progress();
     let killed = AtomicU64::new(0);
@@ -80,13 +93,13 @@ async fn torment(bench: &Bench, deadline: Duration, options: &Options) -> anyhow
     let work = Box::pin(async {
         let stop = CancellationToken::new();
         let posting = async { anyhow::Ok(simulator.run(stop.clone()).await) };
-        let cycles = cycles(bench, hookline, options, &killed, &stop);
-        let (ledger, (mut hookline, kills)) = tokio::try_join!(posting, cycles)?;
-        bench.drain(&mut hookline, &ledger, &kills, DRAIN_WITHIN).await?;
-        anyhow::Ok((ledger, hookline, kills))
+        let cycles = cycles(bench, &mut fleet, options, &killed, &stop);
+        let (ledger, kills) = tokio::try_join!(posting, cycles)?;
+        bench.drain(&mut fleet, &ledger, DRAIN_WITHIN).await?;
+        anyhow::Ok((ledger, kills))
     });
-    let (ledger, hookline, kills) = watched(bench.clock, deadline, line, work).await?;
-    let (mut report, deliveries) = bench.conclude("kill", hookline, &ledger, &kills).await?;
+    let (ledger, kills) = watched(bench.clock, deadline, line, work).await?;
+    let (mut report, deliveries) = bench.conclude("kill", fleet, &ledger, &kills).await?;
     let refused = deliveries.iter().filter(|delivery| !delivery.is_accepted()).count();
     let reposted = ledger.entries.values().filter(|entry| entry.posted > 1).count();
     report.figure("kills", kills.len());
@@ -99,16 +112,21 @@ async fn torment(bench: &Bench, deadline: Duration, options: &Options) -> anyhow
 }
 
 fn load(options: &Options) -> SimulatorOptions {
+    insistent_load(options.seed, options.per_second, options.concurrency)
+}
+
+/// Everything that CloudPayments posts, at this pace, until it is told to stop; unanswered, it comes again soon.
+pub(super) fn insistent_load(seed: u64, per_second: u32, concurrency: usize) -> SimulatorOptions {
     // Short steps: a payment must not wait for seconds when a life lasts for one. Attempts enough for the
     // whole run, as the documented hundred are enough for two days.
     let intervals = [50, 100, 200, 400].map(Duration::from_millis).to_vec();
     SimulatorOptions {
         payments: MOST_PAYMENTS,
-        concurrency: options.concurrency,
-        pace: Pace::Open { per_second: options.per_second },
+        concurrency,
+        pace: Pace::Open { per_second },
         retry: RetryRule { intervals, attempts: 300, answer_timeout: Duration::from_secs(5) },
         plan: PlanOptions {
-            seed: options.seed,
+            seed,
             mix: Mix::everything(),
             longest_payer_delay: LONGEST_PAYER_DELAY,
             ..PlanOptions::default()
@@ -119,29 +137,29 @@ fn load(options: &Options) -> SimulatorOptions {
 /// Kills and restarts; afterwards every endpoint is up, posting has been told to stop, and hookline runs.
 async fn cycles(
     bench: &Bench,
-    mut hookline: Hookline,
+    fleet: &mut Fleet,
     options: &Options,
     killed: &AtomicU64,
     stop: &CancellationToken,
-) -> anyhow::Result<(Hookline, Vec<Kill>)> {
+) -> anyhow::Result<Vec<Disturbance>> {
     let mut random = StdRng::seed_from_u64(options.seed);
-    let outages = WebhookId::new("wh_outages");
+    let outages = WebhookId::new(OUTAGES);
     let mut kills = Vec::new();
     for cycle in 0..options.cycles {
         let is_down = (cycle / CYCLES_PER_OUTAGE).is_multiple_of(2);
         bench.receiver.set_profile(&outages, if is_down { Profile::Down } else { Profile::Healthy });
         tokio::time::sleep(life(cycle, &mut random)).await;
         let at = bench.clock.elapsed();
-        hookline.kill().await?;
+        fleet.kill("hookline").await?;
         tokio::time::sleep(Duration::from_millis(random.random_range(DEATH_MILLIS))).await;
         let until = bench.clock.elapsed();
-        kills.push(Kill { at, until });
+        kills.push(Disturbance { at, until });
         killed.fetch_add(1, Ordering::Relaxed);
-        hookline = bench.launch.start(bench.clock).await?;
+        fleet.start(&["hookline"]).await?;
     }
     bench.receiver.set_profile(&outages, Profile::Healthy);
     stop.cancel();
-    Ok((hookline, kills))
+    Ok(kills)
 }
 
 fn life(cycle: u32, random: &mut StdRng) -> Duration {

@@ -8,7 +8,9 @@ use hookline_schemas::event::EventType;
 use hookline_schemas::ids::WebhookId;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bench, Subscriber, Surroundings, per_second, progress_line};
+use super::bench::{Bench, Layout, Subscriber};
+use super::fleet::Fleet;
+use super::{Surroundings, per_second, progress_line};
 use crate::process::Usage;
 use crate::receiver::{Delivery, Profile};
 use crate::report::{Report, rounded, watched};
@@ -52,13 +54,18 @@ pub async fn run(surroundings: &Surroundings, options: &Options) -> anyhow::Resu
             profile: Profile::Healthy,
         })
         .collect();
-    let bench = Bench::set_up(surroundings, &subscribers, options.seed, |_| {}).await?;
-    let result = Box::pin(measure(&bench, surroundings.deadline, options)).await;
+    let (bench, fleet) = Bench::set_up(surroundings, &subscribers, options.seed, Layout::One, |_| {}).await?;
+    let result = Box::pin(measure(&bench, fleet, surroundings.deadline, options)).await;
     bench.clear_up(result).await
 }
 
-async fn measure(bench: &Bench, deadline: Duration, options: &Options) -> anyhow::Result<Report> {
-    let mut hookline = bench.launch.start(bench.clock).await?;
+async fn measure(
+    bench: &Bench,
+    mut fleet: Fleet,
+    deadline: Duration,
+    options: &Options,
+) -> anyhow::Result<Report> {
+    fleet.start(&["hookline"]).await?;
     let simulator = Simulator::new(
         bench.target.clone(),
         SimulatorOptions {
@@ -83,14 +90,14 @@ async fn measure(bench: &Bench, deadline: Duration, options: &Options) -> anyhow
         progress_line(&progress, Some(options.payments), seconds, bench.receiver.accepted())
     };
     let work = Box::pin(async {
-        let before = hookline.usage()?;
+        let before = fleet.usage()?;
         let ledger = simulator.run(CancellationToken::new()).await;
-        let at_end = hookline.usage()?;
-        bench.drain(&mut hookline, &ledger, &[], DRAIN_WITHIN).await?;
-        anyhow::Ok((ledger, before, at_end, hookline.usage()?))
+        let at_end = fleet.usage()?;
+        bench.drain(&mut fleet, &ledger, DRAIN_WITHIN).await?;
+        anyhow::Ok((ledger, before, at_end, fleet.usage()?))
     });
     let (ledger, before, at_end, after) = watched(bench.clock, deadline, line, work).await?;
-    let (mut report, deliveries) = bench.conclude("steady", hookline, &ledger, &[]).await?;
+    let (mut report, deliveries) = bench.conclude("steady", fleet, &ledger, &[]).await?;
     add_figures(&mut report, &ledger, &deliveries);
     add_cost(&mut report, &ledger, before, after);
     report.figure("rss_anon_bytes", at_end.rss_anon_bytes.max(after.rss_anon_bytes));
@@ -153,6 +160,7 @@ mod tests {
             kind: NotificationType::Pay,
             event_type: EventType::PaymentReceived,
             transaction_id: 7,
+            payment: 1,
             posted: 1,
             bodies: std::collections::BTreeSet::from([1]),
             first_posted: Duration::from_millis(10),

@@ -18,6 +18,8 @@ pub struct Entry {
     pub event_type: EventType,
     /// The transaction that it names; zero where it names none.
     pub transaction_id: u64,
+    /// The number of the payment that it belongs to.
+    pub payment: u64,
     /// Posts in all: the first ones, retries, duplicates, and a Confirm after its Pay.
     pub posted: u32,
     /// Hashes of the different bodies among them: a Confirm after its Pay is a second one, a retry is not.
@@ -26,6 +28,34 @@ pub struct Entry {
     pub first_posted: Duration,
     /// When it was answered with code 0 first.
     pub answered: Option<Duration>,
+}
+
+/// Posts that were not answered with HTTP 200 and a code, by what came instead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unanswered {
+    /// HTTP 503 with Retry-After: later, please.
+    pub put_off: u64,
+    /// HTTP 503 without it.
+    pub put_off_without_term: u64,
+    /// Another status, or no code.
+    pub refused: u64,
+    /// No whole answer in time: refused or broken connections, silence.
+    pub silent: u64,
+}
+
+impl Unanswered {
+    /// All of them.
+    pub const fn total(self) -> u64 {
+        self.put_off + self.put_off_without_term + self.refused + self.silent
+    }
+
+    /// Adds others.
+    pub const fn add(&mut self, other: Self) {
+        self.put_off += other.put_off;
+        self.put_off_without_term += other.put_off_without_term;
+        self.refused += other.refused;
+        self.silent += other.silent;
+    }
 }
 
 /// All of them, and the counts that belong to no event.
@@ -39,6 +69,8 @@ pub struct Ledger {
     pub checks_unanswered: u64,
     /// Requests sent, Checks included.
     pub posts: u64,
+    /// Of those, what was not answered as it should be.
+    pub unanswered: Unanswered,
     /// Notifications other than Check that were answered with code 0; each counts once, duplicates again.
     pub accepted: u64,
     /// Notifications that were never answered with code 0 until their attempts were used.
@@ -61,6 +93,7 @@ impl Ledger {
             checks_by_code: BTreeMap::new(),
             checks_unanswered: 0,
             posts: 0,
+            unanswered: Unanswered::default(),
             accepted: 0,
             given_up: 0,
             answer_micros: histogram(),
@@ -91,6 +124,7 @@ impl Ledger {
         }
         self.checks_unanswered += other.checks_unanswered;
         self.posts += other.posts;
+        self.unanswered.add(other.unanswered);
         self.accepted += other.accepted;
         self.given_up += other.given_up;
         // Both have the same bounds, so adding can't fail.
@@ -134,6 +168,7 @@ mod tests {
             kind: NotificationType::Pay,
             event_type: EventType::PaymentReceived,
             transaction_id: 7,
+            payment: 1,
             posted,
             bodies: BTreeSet::from([u64::from(posted)]),
             first_posted: Duration::from_secs(1),

@@ -20,7 +20,7 @@ use hookline_schemas::time::Clock;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use ledger::{Entry, Ledger, histogram, micros};
+pub use ledger::{Entry, Ledger, Unanswered, histogram, micros};
 pub use plan::{CallbackUrl, Mix, Payment, PlanOptions, Step, Story, payment};
 pub use retry::RetryRule;
 use worker::Worker;
@@ -28,8 +28,9 @@ use worker::Worker;
 /// The site on whose behalf notifications are posted, and where to.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// hookline's edge.
-    pub address: SocketAddr,
+    /// hookline's edges. Each post goes to the next of them, as behind a load balancer: what one did not
+    /// answer is posted again to another.
+    pub addresses: Vec<SocketAddr>,
     /// The gateway in the typed URLs.
     pub gateway_id: GatewayId,
     /// The site's public id, part of every event's identity.
@@ -136,8 +137,8 @@ impl Simulator {
             started: self.clock.elapsed(),
         });
         let mut workers = JoinSet::new();
-        for _ in 0..shared.options.concurrency.max(1) {
-            workers.spawn(work(Arc::clone(&shared), stop.clone()));
+        for number in 0..shared.options.concurrency.max(1) {
+            workers.spawn(work(number, Arc::clone(&shared), stop.clone()));
         }
         let mut ledger = Ledger::new();
         while let Some(finished) = workers.join_next().await {
@@ -150,8 +151,8 @@ impl Simulator {
     }
 }
 
-async fn work(shared: Arc<Shared>, stop: CancellationToken) -> Ledger {
-    let mut worker = Worker::new(Arc::clone(&shared));
+async fn work(worker_number: usize, shared: Arc<Shared>, stop: CancellationToken) -> Ledger {
+    let mut worker = Worker::new(worker_number, Arc::clone(&shared));
     while !stop.is_cancelled() {
         let number = shared.next_payment.fetch_add(1, Ordering::Relaxed);
         if number >= shared.options.payments {

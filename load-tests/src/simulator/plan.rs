@@ -40,6 +40,8 @@ pub enum Story {
     CashRegister,
     /// An SBP account was bound.
     SbpBinding,
+    /// Check, and the payer goes away.
+    Abandoned,
 }
 
 /// How often each story happens, by weight.
@@ -62,6 +64,11 @@ impl Mix {
             (Story::CashRegister, 1),
             (Story::SbpBinding, 1),
         ])
+    }
+
+    /// Checks alone.
+    pub fn checks() -> Self {
+        Self(vec![(Story::Abandoned, 1)])
     }
 
     /// Received and failed payments alone: each is one event of a type that every webhook asks for.
@@ -136,6 +143,8 @@ pub struct Step {
 /// All of one payment. A step begins when the one before it is over.
 #[derive(Debug, Clone)]
 pub struct Payment {
+    /// Its number.
+    pub number: u64,
     /// The Check; refused or unanswered, nothing follows.
     pub check: Option<Step>,
     /// How long the payer takes after the Check.
@@ -170,7 +179,7 @@ pub fn payment(options: &PlanOptions, number: u64) -> Payment {
     let steps = shapes.iter().copied().map(&mut step).collect();
     let longest_delay = u64::try_from(options.longest_payer_delay.as_micros()).unwrap_or(u64::MAX);
     let payer_delay = Duration::from_micros(random.random_range(0..=longest_delay));
-    Payment { check, payer_delay, steps }
+    Payment { number, check, payer_delay, steps }
 }
 
 fn script(story: Story, random: &mut StdRng) -> (Option<Shape>, Vec<Shape>) {
@@ -195,6 +204,7 @@ fn script(story: Story, random: &mut StdRng) -> (Option<Shape>, Vec<Shape>) {
         Story::Receipt => (None, vec![Shape::Receipt]),
         Story::CashRegister => (None, vec![Shape::Kkt]),
         Story::SbpBinding => (None, vec![Shape::SbpToken]),
+        Story::Abandoned => (check, Vec::new()),
     }
 }
 

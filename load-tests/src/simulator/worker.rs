@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 
-use super::ledger::{Entry, Ledger, micros};
+use super::ledger::{Entry, Ledger, Unanswered, micros};
 use super::plan::{CallbackUrl, Payment, Step};
 use super::{Shared, Target};
 use crate::connection::Connection;
@@ -35,14 +36,18 @@ impl Signed<'_> {
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
-    connection: Connection,
+    /// To each of the target's addresses.
+    connections: Vec<Connection>,
+    /// Posts until now, and where this worker began among the addresses.
+    turn: usize,
     ledger: Ledger,
 }
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let connection = Connection::to(shared.target.address);
-        Self { shared, connection, ledger: Ledger::new() }
+    /// Workers begin at different addresses, so that these get the same load from the start.
+    pub(super) fn new(number: usize, shared: Arc<Shared>) -> Self {
+        let connections = shared.target.addresses.iter().copied().map(Connection::to).collect();
+        Self { shared, connections, turn: number, ledger: Ledger::new() }
     }
 
     pub(super) fn into_ledger(self) -> Ledger {
@@ -64,9 +69,9 @@ impl Worker {
         }
         for step in &payment.steps {
             let due = self.shared.clock.elapsed().saturating_sub(lateness);
-            let accepted = self.notify(step, step.url, due).await;
+            let accepted = self.notify(payment.number, step, step.url, due).await;
             if let (true, Some(other)) = (accepted, step.again) {
-                self.notify(step, other, self.shared.clock.elapsed()).await;
+                self.notify(payment.number, step, other, self.shared.clock.elapsed()).await;
             }
         }
         self.ledger.ended = self.ledger.ended.max(self.shared.clock.elapsed());
@@ -92,7 +97,7 @@ impl Worker {
     }
 
     /// Posts a notification until it is answered with code 0, or given up. Whether it was answered.
-    async fn notify(&mut self, step: &Step, url: CallbackUrl, due: Duration) -> bool {
+    async fn notify(&mut self, payment: u64, step: &Step, url: CallbackUrl, due: Duration) -> bool {
         let fixture = &step.fixture;
         let Some((id, event_type)) =
             fixture.event_id(&self.shared.target.public_id).zip(fixture.event_type())
@@ -107,6 +112,7 @@ impl Worker {
                 kind: fixture.kind(),
                 event_type,
                 transaction_id: fixture.transaction_id,
+                payment,
                 posted: 0,
                 bodies: BTreeSet::new(),
                 first_posted: self.shared.clock.elapsed(),
@@ -137,16 +143,20 @@ impl Worker {
         }
     }
 
-    /// One request; the code of the answer, if it was HTTP 200 with one.
+    /// One request to the next address; the code of the answer, if it was HTTP 200 with one.
     async fn post(&mut self, signed: &Signed<'_>, url: CallbackUrl) -> Option<u64> {
         self.ledger.posts += 1;
         let within = self.shared.options.retry.answer_timeout;
-        let answer = match request(&self.shared.target, signed, url) {
-            Ok(request) => self.connection.send(request, within).await,
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn.checked_rem(self.connections.len())?;
+        let connection = self.connections.get_mut(turn)?;
+        let answer = match request(&self.shared.target, connection.address(), signed, url) {
+            Ok(request) => connection.send(request, within).await,
             Err(error) => Err(error),
         };
-        let code = answer.ok().and_then(|(status, body)| answered_code(status, &body));
+        let code = answer.as_ref().ok().and_then(answered_code);
         if code.is_none() {
+            self.ledger.unanswered.add(instead(answer.as_ref().ok()));
             self.shared.progress.unanswered.fetch_add(1, Ordering::Relaxed);
         }
         code
@@ -161,7 +171,12 @@ impl Worker {
     }
 }
 
-fn request(target: &Target, signed: &Signed<'_>, url: CallbackUrl) -> anyhow::Result<Request<Full<Bytes>>> {
+fn request(
+    target: &Target,
+    address: SocketAddr,
+    signed: &Signed<'_>,
+    url: CallbackUrl,
+) -> anyhow::Result<Request<Full<Bytes>>> {
     let path = match url {
         CallbackUrl::Typed => {
             format!("/payments/cloudpayments/{}/{}", target.gateway_id, signed.fixture.kind())
@@ -169,7 +184,7 @@ fn request(target: &Target, signed: &Signed<'_>, url: CallbackUrl) -> anyhow::Re
         CallbackUrl::Shared => "/payments/cloudpayments/callback".to_owned(),
     };
     Request::post(path)
-        .header("host", target.address.to_string())
+        .header("host", address.to_string())
         .header("content-type", signed.fixture.content_type())
         .header("content-hmac", &signed.content_hmac)
         .header("x-content-hmac", &signed.x_content_hmac)
@@ -179,13 +194,30 @@ fn request(target: &Target, signed: &Signed<'_>, url: CallbackUrl) -> anyhow::Re
 
 /// The code of an answer as CloudPayments reads it: JSON from the first byte, `code` as a number or as a
 /// string of digits, HTTP 200.
-fn answered_code(status: StatusCode, body: &[u8]) -> Option<u64> {
-    if status != StatusCode::OK {
+fn answered_code(answer: &Response<Bytes>) -> Option<u64> {
+    if answer.status() != StatusCode::OK {
         return None;
     }
-    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let answer: serde_json::Value = serde_json::from_slice(answer.body()).ok()?;
     let code = answer.get("code")?;
     code.as_u64().or_else(|| code.as_str()?.parse().ok())
+}
+
+/// What came instead of a code; nothing if no answer did.
+fn instead(answer: Option<&Response<Bytes>>) -> Unanswered {
+    let mut unanswered = Unanswered::default();
+    let count = match answer {
+        None => &mut unanswered.silent,
+        Some(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            match answer.headers().contains_key(header::RETRY_AFTER) {
+                true => &mut unanswered.put_off,
+                false => &mut unanswered.put_off_without_term,
+            }
+        }
+        Some(_) => &mut unanswered.refused,
+    };
+    *count = 1;
+    unanswered
 }
 
 #[cfg(test)]
@@ -206,8 +238,27 @@ mod tests {
             (200, r#"{"code":null}"#, None),
             (200, r#"{"code":-1}"#, None),
         ] {
-            let status = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(answered_code(status, body.as_bytes()), expected, "{status} {body}");
+            let answer = answer(status, body);
+            assert_eq!(answered_code(&answer), expected, "{status} {body}");
+        }
+    }
+
+    fn answer(status: u16, body: &'static str) -> Response<Bytes> {
+        Response::builder().status(status).body(Bytes::from(body)).expect("an answer")
+    }
+
+    #[test]
+    fn what_came_instead_of_a_code_is_told_apart() {
+        let mut put_off = answer(503, "");
+        put_off.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("5"));
+        for (answer, expected) in [
+            (Some(put_off), Unanswered { put_off: 1, ..Unanswered::default() }),
+            (Some(answer(503, "")), Unanswered { put_off_without_term: 1, ..Unanswered::default() }),
+            (Some(answer(401, "")), Unanswered { refused: 1, ..Unanswered::default() }),
+            (Some(answer(200, "{}")), Unanswered { refused: 1, ..Unanswered::default() }),
+            (None, Unanswered { silent: 1, ..Unanswered::default() }),
+        ] {
+            assert_eq!(instead(answer.as_ref()), expected, "{answer:?}");
         }
     }
 }

@@ -20,7 +20,7 @@ const ACCEPTED: (u16, &str) = (200, r#"{"code":0}"#);
 
 fn target(stub: &Stub) -> Target {
     Target {
-        address: stub.address,
+        addresses: vec![stub.address],
         gateway_id: GatewayId::new("gw_1"),
         public_id: "pk_1".to_owned(),
         api_secret: Secret::new("api-secret"),
@@ -76,6 +76,24 @@ async fn posts_the_same_bytes_again_until_they_are_answered() {
         *bodies.entry(posted.body).or_default() += 1;
     }
     assert!(bodies.len() == 20 && bodies.values().all(|times| *times == 4), "{bodies:?}");
+}
+
+#[tokio::test]
+async fn what_one_edge_does_not_answer_is_posted_to_the_next() {
+    let alive = Stub::start(|_, _| ACCEPTED).await;
+    let dying = Stub::start(|posted, _| if is_check(posted) { ACCEPTED } else { (0, "") }).await;
+    // Reserved, and nobody listens: connections are refused.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let dead = nobody.local_addr().expect("an address");
+    drop(nobody);
+    let target = Target { addresses: vec![dead, dying.address, alive.address], ..target(&alive) };
+    let options = options(60, purchases());
+    let ledger = Simulator::new(target, options, Clock::start()).run(CancellationToken::new()).await;
+    assert_eq!((ledger.given_up, ledger.unanswered.total()), (0, ledger.unanswered.silent));
+    assert!(!ledger.entries.is_empty() && ledger.checks_unanswered > 0);
+    assert!(ledger.entries.values().all(|entry| entry.answered.is_some() && entry.posted <= 3));
+    let shares = [&alive, &dying].map(|stub| stub.posted().len() as u64);
+    assert!(shares.iter().all(|share| share * 4 > ledger.posts), "{shares:?} of {}", ledger.posts);
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// Network and memory file systems do not keep what is synced.
-    #[error("{} is on {filesystem}, where a sync does not survive the power; set log.allow_page_cache to accept that", path.display())]
+    #[error("{} is on {filesystem}, where a sync does not survive the power; set log.embedded.allow_page_cache to accept that", path.display())]
     NotDurable {
         /// The directory.
         path: PathBuf,
@@ -123,5 +123,27 @@ pub enum OpenError {
         /// What the system said.
         #[source]
         source: std::io::Error,
+    },
+    /// No broker answers.
+    #[error("no broker of {servers} answers: {reason}")]
+    Unreachable {
+        /// Where the cluster was looked for.
+        servers: String,
+        /// What the client said.
+        reason: String,
+    },
+    /// A topic is missing, or set up so that records would be lost.
+    #[error("topic {topic} {problem}")]
+    Topic {
+        /// Its name.
+        topic: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The options contradict each other, or the backend does not take them.
+    #[error("the log can't be set up like this: {reason}")]
+    Settings {
+        /// Which, and why.
+        reason: String,
     },
 }

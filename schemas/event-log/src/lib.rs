@@ -2,7 +2,7 @@
 //!
 //! The ports ([`Journal`], [`Table`], [`Ownership`]) are at the level of what the pipeline needs, not of a
 //! client library; the delivery algorithm is written once on top of them. [`embedded`] is the backend of a
-//! single machine. [`conformance`] is the suite that every backend has to pass, weaker guarantees included.
+//! single machine, [`kafka`] the one past it. [`conformance`] is the suite that every backend has to pass, weaker guarantees included.
 //!
 //! Rules that hold on every backend: offsets are opaque and ordered, with gaps; an append may end
 //! [`AppendError::Unknown`] (written or not) and callers tolerate duplicates; a reader below the retained
@@ -12,9 +12,12 @@ pub mod conformance;
 pub mod embedded;
 mod error;
 mod fence;
+pub mod kafka;
+mod limits;
 pub mod metrics;
 mod ports;
 mod record;
+mod retention;
 
 pub use error::{AppendError, CommitError, LogFailure, OpenError, ReadError};
 pub use fence::{Fence, Verdict};
@@ -23,3 +26,4 @@ pub use record::{
     Batch, Bounds, Change, Committed, Durability, Entry, Epoch, JournalName, Offset, OwnershipChange,
     Partition, PartitionCounts, ReadLimit, Record, TableName, partition_of,
 };
+pub use retention::Retention;

@@ -44,8 +44,17 @@ pub const USED_BYTES: &str = "hookline_log_used_bytes";
 /// Records deleted by retention.
 pub const EXPIRED_RECORDS: &str = "hookline_log_expired_records_total";
 
+/// Bytes handed to Kafka's producers and not acknowledged.
+pub const PENDING_BYTES: &str = "hookline_log_pending_bytes";
+/// Producers that failed for good and were replaced.
+pub const PRODUCERS_REPLACED: &str = "hookline_log_producers_replaced_total";
+/// Errors that a client of Kafka reported beside its records.
+pub const BROKER_ERRORS: &str = "hookline_log_broker_errors_total";
+/// Partitions of a journal that this process owns.
+pub const OWNED_PARTITIONS: &str = "hookline_log_owned_partitions";
+
 /// Every metric of this crate.
-pub const ALL: [Metric; 6] = [
+pub const ALL: [Metric; 10] = [
     Metric {
         name: COMMIT_SECONDS,
         kind: Kind::Histogram,
@@ -88,6 +97,34 @@ pub const ALL: [Metric; 6] = [
         help: "Records deleted by retention",
         labels: &["journal"],
     },
+    Metric {
+        name: PENDING_BYTES,
+        kind: Kind::Gauge,
+        unit: Unit::Bytes,
+        help: "Bytes handed to the producers of the Kafka log and not acknowledged",
+        labels: &[],
+    },
+    Metric {
+        name: PRODUCERS_REPLACED,
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        help: "Producers of the Kafka log that failed for good and were replaced",
+        labels: &[],
+    },
+    Metric {
+        name: BROKER_ERRORS,
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        help: "Errors of the Kafka log's clients beside those of single records",
+        labels: &["error"],
+    },
+    Metric {
+        name: OWNED_PARTITIONS,
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        help: "Partitions of a journal that this process owns in the Kafka log",
+        labels: &["journal"],
+    },
 ];
 
 /// Tells the recorder of this process the help and unit of each metric.
@@ -112,7 +149,7 @@ pub(crate) struct RecordCounters {
 }
 
 impl RecordCounters {
-    fn of(name: &'static str) -> Self {
+    pub(crate) fn of(name: &'static str) -> Self {
         let refused = |reason: &'static str| ::metrics::counter!(REFUSED_RECORDS, "journal" => name, "reason" => reason);
         Self {
             appended: ::metrics::counter!(APPENDED_RECORDS, "journal" => name),

@@ -151,4 +151,8 @@ pub trait Ownership: Send + 'static {
         offset: Offset,
         metadata: Bytes,
     ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static;
+
+    /// The owner of a partition that is being revoked has committed what it could and works on it no more:
+    /// the next owner may have it. Without it the backend waits for its drain time-out.
+    fn let_go(&self, partition: Partition, epoch: Epoch);
 }

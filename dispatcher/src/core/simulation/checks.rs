@@ -1,40 +1,105 @@
-//! What must hold: at every commit, and at the end.
+//! What must hold: at every attempt, at every commit, and at the end.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use hookline_event_log::{Offset, Partition};
+use hookline_event_log::{Epoch, Offset, Partition};
 use hookline_schemas::ids::WebhookId;
+use hookline_schemas::time::Timestamp;
 
-use super::world::{EVENTS, WEBHOOKS, World, number_of};
+use super::super::Core;
+use super::super::endpoint::Route;
+use super::log::Key;
+use super::receivers::{WEBHOOKS, is_down, number_of};
+use super::world::{EVENTS, World, payment_of};
+
+type Delivery = (u64, WebhookId);
+
+/// What was seen from outside.
+#[derive(Debug, Default)]
+pub(super) struct Witness {
+    pub(super) delivered: HashMap<Delivery, u32>,
+    pub(super) dead: HashSet<Delivery>,
+    pub(super) parked: HashMap<Delivery, u32>,
+    pub(super) requests_while_down: usize,
+    /// Drains that ended before their time.
+    pub(super) let_go: Vec<Key>,
+    attempted: HashSet<Delivery>,
+    /// Under which epochs an event was fetched.
+    fetched: HashMap<u64, BTreeSet<Epoch>>,
+}
+
+impl Witness {
+    pub(super) fn delivered(&mut self, event: u64, webhook: &WebhookId) {
+        *self.delivered.entry((event, webhook.clone())).or_default() += 1;
+    }
+
+    pub(super) fn dead(&mut self, event: u64, webhook: &WebhookId) {
+        self.dead.insert((event, webhook.clone()));
+    }
+
+    pub(super) fn parked(&mut self, event: u64, webhook: &WebhookId) {
+        *self.parked.entry((event, webhook.clone())).or_default() += 1;
+    }
+
+    pub(super) fn let_go(&mut self, key: Key) {
+        self.let_go.push(key);
+    }
+
+    pub(super) fn fetched(&mut self, event: u64, epoch: Epoch) {
+        self.fetched.entry(event).or_default().insert(epoch);
+    }
+
+    fn is_settled(&self, delivery: &Delivery) -> bool {
+        self.delivered.contains_key(delivery) || self.dead.contains(delivery)
+    }
+}
+
+/// First attempts of a payment start in order per endpoint, while one owner has its partition of `events`.
+/// Refused appends are tried again later: they may change the order.
+pub(super) fn attempt(world: &mut World, event: u64, webhook: &WebhookId) {
+    world.witness.requests_while_down += usize::from(is_down(webhook, world.now, world.faults));
+    let witness = &mut world.witness;
+    if !witness.attempted.insert((event, webhook.clone())) || world.faults.appends {
+        return;
+    }
+    let Some(fetched) = witness.fetched.get(&event).filter(|epochs| epochs.len() == 1) else { return };
+    let earlier = (0..event).filter(|other| payment_of(*other) == payment_of(event));
+    for other in earlier.filter(|other| witness.fetched.get(other) == Some(fetched)) {
+        let delivery = (other, webhook.clone());
+        let began = witness.attempted.contains(&delivery) || witness.dead.contains(&delivery);
+        assert!(
+            began,
+            "{event} goes out to {webhook} before {other} of the same payment, at {:?}",
+            world.now
+        );
+    }
+}
 
 /// Below the watermark every delivery has been received, stands in `parked`, or among the dead letters.
 pub(super) fn watermark(world: &World, partition: Partition, watermark: Offset) {
-    let parked: HashSet<(u64, &WebhookId)> = world
-        .parked
-        .values()
-        .flatten()
-        .map(|(_, parked)| (number_of(&parked.event), &parked.webhook))
-        .collect();
-    let events = world.events.get(&partition).map(Vec::as_slice).unwrap_or_default();
+    let events = world.log.events.get(&partition).map(Vec::as_slice).unwrap_or_default();
     for (_, event) in events.iter().filter(|(offset, _)| *offset < watermark) {
         for webhook in WEBHOOKS.map(WebhookId::new) {
             let key = (number_of(event), webhook);
-            let settled = world.delivered.contains_key(&key)
-                || world.dead.contains_key(&key)
-                || parked.contains(&(key.0, &key.1));
+            let settled = world.witness.is_settled(&key) || world.witness.parked.contains_key(&key);
             assert!(settled, "{key:?} is below the watermark {watermark:?} and not settled");
         }
     }
 }
 
-/// Below R every parked delivery is settled, or covered by a lane record that has been written; and nothing
-/// that a lane needs is given up.
+/// Below R every parked delivery is settled, or covered by a lane record that is believed; and nothing that a
+/// lane needs is given up.
 pub(super) fn registered(world: &World, partition: Partition, registered: Offset, needed_from: Offset) {
-    let records = world.parked.get(&partition).map(Vec::as_slice).unwrap_or_default();
+    let lanes: HashMap<_, _> = WEBHOOKS
+        .map(WebhookId::new)
+        .into_iter()
+        .filter_map(|webhook| Some((webhook.clone(), world.log.believed_lane(&webhook)?)))
+        .collect();
+    let records = world.log.parked_in(partition);
     for (offset, parked) in records.iter().filter(|(offset, _)| *offset < registered) {
         let key = (number_of(&parked.event), parked.webhook.clone());
-        let settled = world.delivered.contains_key(&key) || world.dead.contains_key(&key);
-        let covered = world.lanes.get(&parked.webhook).is_some_and(|(_, lane)| {
+        let settled = world.witness.is_settled(&key);
+        let covered = lanes.get(&parked.webhook).is_some_and(|lane| {
             let in_order = !lane.drained && lane.cursor <= offset.0;
             in_order || lane.exceptions.iter().any(|exception| exception.offset == offset.0)
         });
@@ -46,29 +111,37 @@ pub(super) fn registered(world: &World, partition: Partition, registered: Offset
     }
 }
 
-/// Whether the core has committed to the end.
-pub(super) fn everything_is_committed(world: &World) -> bool {
-    let events = world.events.iter().all(|(partition, events)| {
-        let end = events.last().map_or(Offset::START, |(last, _)| last.next());
-        world.watermarks.get(partition).is_some_and(|(watermark, _)| *watermark >= end)
-    });
-    let lanes = world.parked.iter().all(|(partition, parked)| {
-        let end = parked.last().map_or(Offset::START, |(last, _)| last.next());
-        world.registered.get(partition).is_some_and(|registered| *registered >= end)
-    });
-    events && lanes
-}
-
-/// Every event reached every webhook or its dead letters; the totals add up.
+/// Every event reached every webhook or its dead letters; the totals add up; nothing is left over.
 pub(super) fn end(world: &World) {
+    let events: u64 = world.log.events.values().map(|events| events.len() as u64).sum();
     for number in 0..EVENTS {
         for webhook in WEBHOOKS.map(WebhookId::new) {
             let key = (number, webhook);
-            let settled = world.delivered.contains_key(&key) || world.dead.contains_key(&key);
-            assert!(settled, "{key:?} was lost");
+            assert!(world.witness.is_settled(&key), "{key:?} was lost");
         }
     }
-    let planned: u64 = world.watermarks.values().map(|(_, totals)| totals.planned).sum();
-    assert_eq!(planned, EVENTS * WEBHOOKS.len() as u64);
-    assert!(world.watermarks.values().all(|(_, totals)| totals.add_up()));
+    let planned: u64 = world.log.watermarks.values().map(|(_, totals)| totals.planned).sum();
+    assert_eq!(planned, events * WEBHOOKS.len() as u64);
+    assert!(world.log.watermarks.values().all(|(_, totals)| totals.add_up()));
+    for process in &world.processes {
+        nothing_is_left_over(&process.core);
+    }
+}
+
+fn nothing_is_left_over(core: &Core) {
+    assert!(core.attempts.is_empty() && core.appends.is_empty() && core.late_successes.is_empty());
+    assert!(core.deliveries.is_empty() && core.revoking.is_empty());
+    assert!(core.totals().add_up());
+    for endpoint in &core.endpoints {
+        assert!(endpoint.in_flight == 0 && endpoint.parking == 0, "{endpoint:?}");
+    }
+}
+
+/// Everybody sends to everybody directly.
+pub(super) fn routes_are_direct(world: &World, now: Timestamp) {
+    for (number, process) in world.processes.iter().enumerate() {
+        for endpoint in &process.core.endpoints {
+            assert_eq!(endpoint.route(now), Route::Direct, "{number}: {endpoint:?}");
+        }
+    }
 }

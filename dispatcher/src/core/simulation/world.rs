@@ -1,36 +1,36 @@
-//! The world around the core: a log that keeps what was written, receivers that misbehave, a clock.
+//! The world around the cores: a clock, what is going to happen, and what becomes of their actions.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use hookline_event_log::{AppendError, Epoch, Offset, Partition};
-use hookline_schemas::delivery::{AttemptOutcome, FailureReason, LaneRecord, ParkedDelivery};
-use hookline_schemas::event::{Event, EventType};
-use hookline_schemas::ids::{ClubId, EventId, GatewayId, OrganizationId, WebhookId};
-use hookline_schemas::notification::NotificationType;
-use hookline_schemas::payload::{EventData, NoticeData};
-use hookline_schemas::secret::WebhookSecret;
-use hookline_schemas::signature::WebhookKey;
+use hookline_event_log::{AppendError, CommitError, Epoch, JournalName, Offset, OwnershipChange, Partition};
+use hookline_schemas::delivery::{AttemptOutcome, LaneRecord, ParkedDelivery};
+use hookline_schemas::ids::WebhookId;
 use hookline_schemas::time::Timestamp;
-use hookline_schemas::webhook::{Webhook, Webhooks};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::super::{Action, Core, FetchedEvent, Input, Load, Totals};
-use super::checks;
-use crate::settings::Settings;
+use super::super::{Action, AttemptKey, Committing, EndpointKey, Input, Totals};
+use super::checks::{self, Witness};
+use super::log::{EVENT_PARTITIONS, Key, Log, Ownership, partitions};
+use super::process::Process;
+use super::receivers::{self, HEALED, event, number_of};
+use crate::shell::holdings::Grant;
 
+/// Events that come while things fail.
 pub(super) const EVENTS: u64 = 400;
-pub(super) const WEBHOOKS: [&str; 3] = ["wh_healthy", "wh_down", "wh_moody"];
-const EVENT_PARTITIONS: u16 = 2;
-const LANE_PARTITIONS: u16 = 2;
-/// From here on everybody is well, so that the run can end.
-const HEALED: Timestamp = Timestamp(4_000_000);
-
+/// Events of one payment, in one partition.
+const EVENTS_PER_PAYMENT: u64 = 4;
+const PAYMENTS: u64 = EVENTS / EVENTS_PER_PAYMENT;
 /// What may go wrong.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Faults {
+    /// Processes over one log, from 1.
+    pub(super) processes: usize,
+    /// Partitions move, and the former owner drains them.
+    pub(super) moves: bool,
+    /// Partitions are lost without a word, and the former owner goes on for a while.
+    pub(super) losses: bool,
     pub(super) crashes: bool,
     pub(super) appends: bool,
     pub(super) receivers: bool,
@@ -39,415 +39,428 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) const NONE: Self =
-        Self { crashes: false, appends: false, receivers: false, down: false, poison: false };
-    pub(super) const ALL: Self =
-        Self { crashes: true, appends: true, receivers: true, down: true, poison: true };
+    pub(super) const NONE: Self = Self {
+        processes: 1,
+        moves: false,
+        losses: false,
+        crashes: false,
+        appends: false,
+        receivers: false,
+        down: false,
+        poison: false,
+    };
+    pub(super) const ALL: Self = Self {
+        processes: 3,
+        moves: true,
+        losses: true,
+        crashes: true,
+        appends: true,
+        receivers: true,
+        down: true,
+        poison: true,
+    };
 }
 
 /// Something that will happen.
 #[derive(Debug)]
-enum Pending {
+pub(super) enum Pending {
+    /// To a process, unless it has died meanwhile.
+    To(usize, u32, Happening),
+    /// A put of a lane record reaches the table, perhaps after its writer has died or been deposed.
+    PutLands {
+        partition: Partition,
+        epoch: Epoch,
+        record: LaneRecord,
+    },
+    Fault(Fault),
+    /// The drain of a partition has taken too long.
+    Evict(Key, Epoch),
+    /// The owner has died.
+    Reassign(Key, Epoch),
+}
+
+/// What happens to one process.
+#[derive(Debug)]
+pub(super) enum Happening {
     Input(Input),
-    /// A request reaches its receiver at its end; then the core learns of it.
-    Receive {
+    /// A request has been answered.
+    Answered {
+        attempt: AttemptKey,
         event: u64,
         webhook: WebhookId,
         outcome: AttemptOutcome,
-        input: Input,
     },
-    Fetch(Partition),
-    Follow(Partition),
+    Ownership(JournalName, OwnershipChange),
+    TakenOver(Grant),
+    Read(Key, Epoch),
+    Watch,
+    PutEnds {
+        endpoint: EndpointKey,
+        epoch: Epoch,
+        record: LaneRecord,
+        acknowledged: bool,
+    },
+    Commit {
+        journal: JournalName,
+        committing: Committing,
+        totals: Totals,
+        needed_from: Offset,
+    },
+    /// It has had the time to stop.
+    Stop,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fault {
     Crash,
+    Shutdown,
+    Start(usize),
+    Move,
+    Lose,
 }
 
 pub(super) struct World {
-    faults: Faults,
-    random: SmallRng,
+    pub(super) faults: Faults,
+    pub(super) random: SmallRng,
     pub(super) now: Timestamp,
-    core: Core,
+    pub(super) log: Log,
+    pub(super) processes: Vec<Process>,
     pending: BTreeMap<(Timestamp, u64), Pending>,
     sequence: u64,
-    epoch: u64,
-    // The log.
-    pub(super) events: BTreeMap<Partition, Vec<(Offset, Event)>>,
-    pub(super) parked: BTreeMap<Partition, Vec<(Offset, ParkedDelivery)>>,
-    pub(super) lanes: HashMap<WebhookId, (Partition, LaneRecord)>,
-    pub(super) watermarks: BTreeMap<Partition, (Offset, Totals)>,
-    pub(super) registered: BTreeMap<Partition, Offset>,
-    next_offset: u64,
-    // What the core of this life has read.
-    fetched: BTreeMap<Partition, Offset>,
-    followed: BTreeMap<Partition, Offset>,
-    // What came of it.
-    pub(super) delivered: HashMap<(u64, WebhookId), u32>,
-    pub(super) dead: HashMap<(u64, WebhookId), u32>,
-    pub(super) requests_while_down: usize,
-    pub(super) trace: Vec<String>,
+    /// A process learns of the changes of one partition in their order.
+    pub(super) told_at: HashMap<(usize, Key), Timestamp>,
+    pub(super) witness: Witness,
+    /// When, who, what.
+    pub(super) trace: Vec<(u64, usize, &'static str)>,
 }
 
 impl World {
     pub(super) fn new(seed: u64, faults: Faults) -> Self {
-        let mut random = SmallRng::seed_from_u64(seed);
-        let mut events: BTreeMap<Partition, Vec<(Offset, Event)>> = BTreeMap::new();
-        let mut offset = 0;
-        for number in 0..EVENTS {
-            // Offsets have gaps.
-            offset += random.random_range(1..4);
-            let partition = Partition(random.random_range(0..EVENT_PARTITIONS));
-            let accepted_at = Timestamp(1_000 + number * 10);
-            events.entry(partition).or_default().push((Offset(offset), event(number, accepted_at)));
-        }
-        let core = Core::new(settings(), LANE_PARTITIONS, seed, Timestamp(0));
         let mut world = Self {
             faults,
-            random,
+            random: SmallRng::seed_from_u64(seed),
             now: Timestamp(0),
-            core,
+            log: Log::default(),
+            processes: Vec::new(),
             pending: BTreeMap::new(),
             sequence: 0,
-            epoch: 0,
-            events,
-            parked: BTreeMap::new(),
-            lanes: HashMap::new(),
-            watermarks: BTreeMap::new(),
-            registered: BTreeMap::new(),
-            next_offset: 1,
-            fetched: BTreeMap::new(),
-            followed: BTreeMap::new(),
-            delivered: HashMap::new(),
-            dead: HashMap::new(),
-            requests_while_down: 0,
+            told_at: HashMap::new(),
+            witness: Witness::default(),
             trace: Vec::new(),
         };
-        world.start();
-        if faults.crashes {
-            for _ in 0..6 {
-                let at = world.random.random_range(1_000..600_000);
-                world.after(at, Pending::Crash);
-            }
+        world.append_first_events();
+        for process in 0..faults.processes {
+            let seed = world.random.random();
+            world.processes.push(Process::start(seed, 0, Timestamp(0)));
+            world.look_at_lanes(process, 0);
         }
+        for (number, key) in partitions().enumerate() {
+            world.assign(key, number % faults.processes);
+        }
+        world.plan_faults();
         world
     }
 
-    /// A new life: a core that knows what the log says.
-    fn start(&mut self) {
-        self.epoch += 1;
-        self.core = Core::new(settings(), LANE_PARTITIONS, self.random.random(), self.now);
-        self.step(Input::Webhooks(Arc::new(WEBHOOKS.into_iter().map(webhook).collect::<Webhooks>())));
-        let epoch = Epoch(self.epoch);
-        for partition in (0..LANE_PARTITIONS).map(Partition) {
-            let registered = self.registered.get(&partition).copied().unwrap_or(Offset::START);
-            let of_partition = self.lanes.values().filter(|(owner, _)| *owner == partition);
-            let mut lanes: Vec<_> = of_partition.map(|(_, record)| record.clone()).collect();
-            lanes.sort_by(|one, other| one.webhook.cmp(&other.webhook));
-            self.followed.insert(partition, registered);
-            self.step(Input::LanesGranted { partition, epoch, registered, lanes });
-            self.after(1, Pending::Follow(partition));
+    /// Half of them in a burst, the others over two minutes.
+    fn append_first_events(&mut self) {
+        for number in 0..EVENTS {
+            let burst = EVENTS / 2;
+            let at = 1_000 + number * 10 + number.saturating_sub(burst) * 590;
+            let gap = self.random.random_range(1..4);
+            let offset = self.log.next_offset(gap);
+            let partition = partition_of_event(number);
+            self.log.append_event(partition, offset, event(number, Timestamp(at)));
         }
-        for partition in (0..EVENT_PARTITIONS).map(Partition) {
-            let (committed, totals) =
-                self.watermarks.get(&partition).copied().unwrap_or((Offset::START, Totals::default()));
-            self.fetched.insert(partition, committed);
-            self.step(Input::EventsGranted { partition, epoch, committed, totals });
-            self.after(1, Pending::Fetch(partition));
+    }
+
+    fn plan_faults(&mut self) {
+        let Faults { moves, losses, crashes, .. } = self.faults;
+        let kinds = [
+            (moves, Fault::Move, 12),
+            (losses, Fault::Lose, 8),
+            (crashes, Fault::Crash, 4),
+            (crashes, Fault::Shutdown, 2),
+        ];
+        for (_, fault, times) in kinds.into_iter().filter(|(happens, ..)| *happens) {
+            for time in 0..times {
+                let latest = if time % 3 == 0 { 900_000 } else { 130_000 };
+                let at = self.random.random_range(1_000..latest);
+                self.after(at, Pending::Fault(fault));
+            }
         }
     }
 
     /// Until nothing is left to do, or for too long.
     pub(super) fn run(&mut self) {
-        for _ in 0..400_000 {
-            let due = self.core.next_due();
-            let next = self.pending.keys().next().map(|(at, _)| *at);
-            let at = [due, next].into_iter().flatten().min().expect("timers never end");
+        for _ in 0..600_000 {
             if self.is_over() {
                 return;
             }
-            self.now = self.now.max(at);
-            match self.pending.first_entry() {
-                Some(entry) if entry.key().0 <= self.now => {
-                    let pending = entry.remove();
-                    self.happen(pending);
-                }
-                _ => self.step(Input::TimerFired),
+            self.advance();
+        }
+        let gauges: Vec<_> = self.processes.iter().map(|process| process.core.gauges()).collect();
+        let latest: Vec<_> = self.trace.iter().rev().take(20).collect();
+        panic!("the world did not come to an end: {gauges:?}, {:?}\n{latest:?}", self.log.owners);
+    }
+
+    fn next_time(&self) -> Timestamp {
+        let due = self.up().filter_map(|(_, process)| process.core.next_due());
+        let next = self.pending.keys().next().map(|(at, _)| *at);
+        due.chain(next).min().expect("timers never end")
+    }
+
+    fn advance(&mut self) {
+        self.now = self.now.max(self.next_time());
+        let is_first = |key: &(Timestamp, u64)| key.0 <= self.now;
+        match self.pending.first_entry().filter(|entry| is_first(entry.key())).map(|entry| entry.remove()) {
+            Some(pending) => self.happen(pending),
+            None => {
+                let now = self.now;
+                let due = |process: &Process| process.core.next_due().is_some_and(|due| due <= now);
+                let process = self.up().find(|(_, process)| due(process)).map(|(index, _)| index);
+                self.step(process.expect("somebody's timer is due"), Input::TimerFired);
             }
         }
-        panic!(
-            "the world did not come to an end: {:?}\n{}",
-            self.core.gauges(),
-            self.trace.iter().rev().take(5).cloned().collect::<Vec<_>>().join("\n")
-        );
+    }
+
+    pub(super) fn up(&self) -> impl Iterator<Item = (usize, &Process)> {
+        self.processes.iter().enumerate().filter(|(_, process)| process.is_up)
     }
 
     fn is_over(&self) -> bool {
-        let (_, backlogged, in_flight) = self.core.gauges();
-        let crashes_are_over = !self.pending.values().any(|pending| matches!(pending, Pending::Crash));
-        crashes_are_over && backlogged == 0 && in_flight == 0 && checks::everything_is_committed(self)
+        let is_fault = |pending: &Pending| !matches!(pending, Pending::To(..));
+        let is_quiet = |process: &Process| {
+            let (_, backlogged, in_flight) = process.core.gauges();
+            backlogged == 0 && in_flight == 0 && process.is_up
+        };
+        let is_worked_on = |(key, ownership): (&Key, &Ownership)| {
+            let owner = ownership.owner.and_then(|owner| self.processes.get(owner));
+            owner.is_some_and(|owner| owner.core.epoch_of(key.0, key.1) == Some(ownership.epoch))
+        };
+        self.log.is_committed_to_the_end()
+            && self.processes.iter().all(is_quiet)
+            && self.log.owners.iter().all(is_worked_on)
+            && !self.pending.values().any(is_fault)
     }
 
     fn happen(&mut self, pending: Pending) {
         match pending {
-            Pending::Input(input) => self.step(input),
-            Pending::Receive { event, webhook, outcome, input } => {
-                if outcome.is_delivered() {
-                    *self.delivered.entry((event, webhook)).or_default() += 1;
+            Pending::To(process, life, happening) => {
+                let is_alive = self.processes[process].is_up && self.processes[process].life == life;
+                match happening {
+                    // A request that was under way when its sender died was received, or was not.
+                    happening if is_alive => self.happen_to(process, happening),
+                    Happening::Answered { event, webhook, outcome, .. }
+                        if outcome.is_delivered() && self.random.random() =>
+                    {
+                        self.witness.delivered(event, &webhook);
+                    }
+                    _ => {}
                 }
-                self.step(input);
             }
-            Pending::Fetch(partition) => self.fetch(partition),
-            Pending::Follow(partition) => self.follow(partition),
-            Pending::Crash => {
-                self.trace.push(format!("{} crash", self.now.0));
-                self.pending.retain(|_, pending| matches!(pending, Pending::Crash));
-                self.start();
+            Pending::PutLands { partition, epoch, record } => self.put_lane(partition, epoch, &record),
+            Pending::Fault(fault) => self.fail(fault),
+            Pending::Evict(key, epoch) => self.evict(key, epoch),
+            Pending::Reassign(key, epoch) => {
+                if self.log.owner(key).is_some_and(|owner| owner.epoch == epoch) {
+                    self.assign_to_anybody(key, None);
+                }
             }
         }
     }
 
-    fn fetch(&mut self, partition: Partition) {
-        let mut pause = 500;
-        if self.core.has_room(partition) {
-            let from = self.fetched.get(&partition).copied().expect("granted");
-            let all = self.events.get(&partition).map(Vec::as_slice).unwrap_or_default();
-            let batch = all.iter().filter(|(offset, event)| *offset >= from && event.accepted_at <= self.now);
-            let batch: Vec<_> = batch.take(20).cloned().collect();
-            if let Some((last, _)) = batch.last() {
-                self.fetched.insert(partition, last.next());
+    fn happen_to(&mut self, process: usize, happening: Happening) {
+        match happening {
+            Happening::Input(input) => self.step(process, input),
+            Happening::Answered { attempt, event, webhook, outcome } => {
+                if outcome.is_delivered() {
+                    self.witness.delivered(event, &webhook);
+                }
+                self.step(process, Input::AttemptFinished { attempt, outcome });
             }
-            if !batch.is_empty() {
-                pause = 20;
+            Happening::Ownership(journal, change) => self.change_ownership(process, journal, change),
+            Happening::TakenOver(grant) => self.finish_takeover(process, grant),
+            Happening::Read(key, epoch) => self.read(process, key, epoch),
+            Happening::Watch => self.watch(process),
+            Happening::PutEnds { endpoint, epoch, record, acknowledged } => {
+                self.step(process, Input::LanePut { endpoint, epoch, record, acknowledged });
             }
-            let fetched = |(offset, event)| FetchedEvent { offset, event: Some(event), bytes: 700 };
-            self.step(Input::Fetched { partition, events: batch.into_iter().map(fetched).collect() });
+            Happening::Commit { journal, committing, totals, needed_from } => {
+                let result = self.commit(journal, committing, totals, needed_from);
+                self.step(process, Input::Committed { journal, committing, result });
+            }
+            Happening::Stop => self.stop(process),
         }
-        self.after(pause, Pending::Fetch(partition));
     }
 
-    fn follow(&mut self, partition: Partition) {
-        let from = self.followed.get(&partition).copied().expect("granted");
-        let all = self.parked.get(&partition).map(Vec::as_slice).unwrap_or_default();
-        let batch: Vec<_> = all.iter().filter(|(offset, _)| *offset >= from).take(20).cloned().collect();
-        if let Some((last, _)) = batch.last() {
-            self.followed.insert(partition, last.next());
-        }
-        let pause = if batch.is_empty() { 200 } else { 10 };
-        self.step(Input::Followed { partition, records: batch });
-        self.after(pause, Pending::Follow(partition));
-    }
-
-    fn step(&mut self, input: Input) {
+    pub(super) fn step(&mut self, process: usize, input: Input) {
         let mut actions = Vec::new();
-        self.core.step(input, self.now, &mut actions);
+        self.processes[process].core.step(input, self.now, &mut actions);
         for action in actions {
-            self.trace.push(format!("{} {}", self.now.0, name_of(&action)));
-            self.perform(action);
+            self.trace.push((self.now.0, process, name_of(&action)));
+            self.perform(process, action);
+        }
+        let stepped = &self.processes[process];
+        if stepped.is_stopping && stepped.core.is_drained() {
+            self.stop(process);
         }
     }
 
-    fn perform(&mut self, action: Action) {
+    fn perform(&mut self, process: usize, action: Action) {
         match action {
             Action::Attempt { attempt, webhook, event, .. } => {
-                let number = number_of(&event.event);
-                let (outcome, took) = self.answer(&webhook.id, number);
-                let input = Input::AttemptFinished { attempt, outcome: outcome.clone() };
+                let event = number_of(&event.event);
+                checks::attempt(self, event, &webhook.id);
+                let (outcome, took) =
+                    receivers::answer(&webhook.id, event, self.now, self.faults, &mut self.random);
                 let webhook = webhook.id.clone();
-                self.after(took, Pending::Receive { event: number, webhook, outcome, input });
+                self.after_for(process, took, Happening::Answered { attempt, event, webhook, outcome });
             }
             Action::Park { append, partition, parked } => {
-                let result = self.append(partition, &parked);
+                let result = self.park(partition, &parked);
                 let took = self.random.random_range(1..40);
-                self.after(took, Pending::Input(Input::Appended { append, result }));
+                self.after_for(process, took, Happening::Input(Input::Appended { append, result }));
             }
             Action::Bury { append, letter, .. } => {
-                let result = if self.refuses() { Err(AppendError::NoSpace) } else { Ok(self.new_offset()) };
+                let result =
+                    if self.refuses() { Err(AppendError::NoSpace) } else { Ok(self.log.next_offset(1)) };
                 if result.is_ok() {
-                    *self.dead.entry((number_of(&letter.event), letter.webhook.clone())).or_default() += 1;
+                    self.witness.dead(number_of(&letter.event), &letter.webhook);
                 }
-                self.after(5, Pending::Input(Input::Appended { append, result }));
+                self.after_for(process, 5, Happening::Input(Input::Appended { append, result }));
             }
-            Action::Load { endpoint, webhook, partition, load, limit } => {
-                let (from, until) = match load {
-                    Load::Backlog { from, until } => (from, until),
-                    Load::Exception { offset, .. } => (offset, offset.next()),
-                };
-                let all = self.parked.get(&partition).map(Vec::as_slice).unwrap_or_default();
-                let mine = all
-                    .iter()
-                    .filter(|(offset, parked)| (from..until).contains(offset) && parked.webhook == webhook);
-                let records: Vec<_> = mine.take(limit).cloned().collect();
-                let next = if records.len() < limit {
-                    until
-                } else {
-                    records.last().expect("limit is above 0").0.next()
-                };
-                self.after(3, Pending::Input(Input::Loaded { endpoint, load, records, next }));
+            Action::Load { endpoint, webhook, partition, epoch, load, limit } => {
+                let (records, next) = self.log.load(partition, webhook.as_str(), load, limit);
+                let loaded = Input::Loaded { endpoint, epoch, load, records, next };
+                self.after_for(process, 3, Happening::Input(loaded));
             }
-            Action::PutLane { endpoint, partition, record, .. } => {
-                // Written and not acknowledged, or neither, or both.
-                let (written, acknowledged) =
-                    if self.refuses() { (self.random.random(), false) } else { (true, true) };
-                if written {
-                    self.lanes.insert(record.webhook.clone(), (partition, record.clone()));
+            Action::PutLane { endpoint, partition, epoch, record } => {
+                // Written and not acknowledged, or neither, or both; some take their time.
+                let acknowledged = !self.refuses();
+                let is_slow = self.faults.losses && self.random.random_range(0..10) == 0;
+                let took = self.random.random_range(if is_slow { 100..4_000 } else { 1..30 });
+                if acknowledged || self.random.random() {
+                    let record = record.clone();
+                    self.after(took, Pending::PutLands { partition, epoch, record });
                 }
-                let took = self.random.random_range(1..30);
-                self.after(took, Pending::Input(Input::LanePut { endpoint, record, acknowledged }));
+                self.after_for(
+                    process,
+                    took + 1,
+                    Happening::PutEnds { endpoint, epoch, record, acknowledged },
+                );
             }
-            Action::CommitWatermark { partition, offset, totals, .. } => {
-                let succeeded = !self.refuses();
-                if succeeded {
-                    self.watermarks.insert(partition, (offset, totals));
-                    checks::watermark(self, partition, offset);
-                }
-                self.after(4, Pending::Input(Input::WatermarkCommitted { partition, offset, succeeded }));
+            Action::CommitWatermark { committing, totals } => {
+                let journal = JournalName::Events;
+                let commit =
+                    Happening::Commit { journal, committing, totals, needed_from: committing.offset };
+                self.after_for(process, 4, commit);
             }
-            Action::CommitRegistered { partition, offset, needed_from, .. } => {
-                let succeeded = !self.refuses();
-                if succeeded {
-                    self.registered.insert(partition, offset);
-                    checks::registered(self, partition, offset, needed_from);
-                }
-                self.after(4, Pending::Input(Input::RegisteredCommitted { partition, offset, succeeded }));
+            Action::CommitRegistered { committing, needed_from } => {
+                let (journal, totals) = (JournalName::Parked, Totals::default());
+                self.after_for(process, 4, Happening::Commit { journal, committing, totals, needed_from });
+            }
+            Action::LetGo { journal, partition, epoch } => {
+                let gone = &mut self.processes[process];
+                gone.holdings.forget(journal, partition);
+                gone.readers.remove(&(journal, partition));
+                self.let_go(process, (journal, partition), epoch);
+                self.show_lanes(process, (journal, partition));
             }
         }
     }
 
     /// An append may be refused, or end unknown: written or not.
-    fn append(&mut self, partition: Partition, parked: &ParkedDelivery) -> Result<Offset, AppendError> {
+    fn park(&mut self, partition: Partition, parked: &ParkedDelivery) -> Result<Offset, AppendError> {
         let refused = self.refuses();
         if refused && self.random.random() {
             return Err(AppendError::NoSpace);
         }
-        let offset = self.new_offset();
-        self.parked.entry(partition).or_default().push((offset, parked.clone()));
+        let gap = self.random.random_range(1..3);
+        let offset = self.log.next_offset(gap);
+        self.log.append_parked(partition, offset, parked.clone());
+        self.witness.parked(number_of(&parked.event), &parked.webhook);
+        for reader in 0..self.processes.len() {
+            self.read_soon(reader, (JournalName::Parked, partition), 20);
+        }
         if refused { Err(AppendError::Unknown) } else { Ok(offset) }
     }
 
-    /// What a receiver answers, and how long it takes.
-    fn answer(&mut self, webhook: &WebhookId, event: u64) -> (AttemptOutcome, u64) {
-        let failed =
-            |status| AttemptOutcome::Retryable { reason: FailureReason::Status(status), retry_after: None };
-        let delivered = (AttemptOutcome::Delivered { status: 200 }, self.random.random_range(1..30));
-        if webhook.as_str() == "wh_healthy" {
-            return delivered;
+    fn put_lane(&mut self, partition: Partition, epoch: Epoch, record: &LaneRecord) {
+        self.log.put_lane(partition, record, epoch);
+        self.lanes_have_changed();
+    }
+
+    fn commit(
+        &mut self,
+        journal: JournalName,
+        committing: Committing,
+        totals: Totals,
+        needed_from: Offset,
+    ) -> Result<(), CommitError> {
+        if self.refuses() {
+            return Err(CommitError::Retry);
         }
-        if self.faults.poison && self.is_poison(event) {
-            return (failed(500), 5);
+        self.log.commit(journal, committing, totals)?;
+        match journal {
+            JournalName::Events => checks::watermark(self, committing.partition, committing.offset),
+            _ => checks::registered(self, committing.partition, committing.offset, needed_from),
         }
-        if self.now >= HEALED {
-            return delivered;
+        Ok(())
+    }
+
+    /// More events, one after the other, at this pace.
+    pub(super) fn append_more(&mut self, numbers: std::ops::Range<u64>, pace: u64) {
+        for (place, number) in numbers.enumerate() {
+            let at = self.now.after(Duration::from_millis(pace * (place as u64 + 1)));
+            let offset = self.log.next_offset(1);
+            self.log.append_event(partition_of_event(number), offset, event(number, at));
         }
-        match webhook.as_str() {
-            "wh_down" if self.faults.down && (1_500..3_000_000).contains(&self.now.0) => {
-                self.requests_while_down += 1;
-                (AttemptOutcome::Retryable { reason: FailureReason::Timeout, retry_after: None }, 15_000)
+        for process in 0..self.processes.len() {
+            for (journal, partition) in partitions().filter(|(journal, _)| *journal == JournalName::Events) {
+                self.read_soon(process, (journal, partition), 1);
             }
-            "wh_moody" if self.faults.receivers => match self.random.random_range(0..10) {
-                0..3 => (failed(500), 10),
-                3 => {
-                    (AttemptOutcome::Retryable { reason: FailureReason::Timeout, retry_after: None }, 15_000)
-                }
-                4 => (AttemptOutcome::Delivered { status: 200 }, self.random.random_range(4_000..14_000)),
-                5 => (AttemptOutcome::Rejected { reason: FailureReason::Status(410) }, 10),
-                _ => delivered,
-            },
-            _ => delivered,
         }
-    }
-
-    pub(super) fn is_poison(&self, event: u64) -> bool {
-        self.faults.poison && event % 97 == 5
-    }
-
-    pub(super) fn parked_records(&self) -> usize {
-        self.parked.values().map(Vec::len).sum()
-    }
-
-    /// Records of the receiver that was down, and how many deliveries they are for.
-    pub(super) fn parked_while_down(&self) -> (usize, usize) {
-        let all = self.parked.values().flatten().filter(|(_, parked)| parked.webhook.as_str() == "wh_down");
-        let events: Vec<_> = all.map(|(_, parked)| number_of(&parked.event)).collect();
-        (events.len(), events.iter().collect::<HashSet<_>>().len())
     }
 
     fn refuses(&mut self) -> bool {
         self.faults.appends && self.now < HEALED && self.random.random_range(0..5) == 0
     }
 
-    fn new_offset(&mut self) -> Offset {
-        self.next_offset += self.random.random_range(1..3);
-        Offset(self.next_offset)
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
+        let index = self.random.random_range(0..from.len().max(1));
+        from.get(index).copied()
     }
 
-    fn after(&mut self, milliseconds: u64, pending: Pending) {
+    pub(super) fn after_for(&mut self, process: usize, milliseconds: u64, happening: Happening) {
+        let life = self.processes[process].life;
+        self.after(milliseconds, Pending::To(process, life, happening));
+    }
+
+    pub(super) fn after(&mut self, milliseconds: u64, pending: Pending) {
         self.sequence += 1;
         self.pending.insert((self.now.after(Duration::from_millis(milliseconds)), self.sequence), pending);
     }
 }
 
-fn name_of(action: &Action) -> String {
-    let text = format!("{action:?}");
-    text.chars().take(60).collect()
+/// The events of a payment stand in one partition.
+fn partition_of_event(number: u64) -> Partition {
+    let payment = u16::try_from(payment_of(number)).expect("few payments");
+    Partition(payment % EVENT_PARTITIONS)
 }
 
-pub(super) fn number_of(event: &Event) -> u64 {
-    event.id.as_str().trim_start_matches("evt_").parse().expect("a number")
+pub(super) fn payment_of(event: u64) -> u64 {
+    event % PAYMENTS
 }
 
-pub(super) fn event(number: u64, accepted_at: Timestamp) -> Event {
-    let data = NoticeData {
-        gateway: GatewayId::new("gw"),
-        gateway_transaction_id: None,
-        invoice_id: None,
-        client_id: None,
-        status: None,
-    };
-    Event {
-        id: EventId::new(format!("evt_{number}")),
-        fingerprint: number,
-        event_type: EventType::PaymentReceived,
-        notification: NotificationType::Pay,
-        organization: OrganizationId::new("org"),
-        gateway: GatewayId::new("gw"),
-        club_id: ClubId::new("club"),
-        occurred_at: None,
-        accepted_at,
-        data: EventData::Notice(data),
-    }
-}
-
-pub(super) fn webhook(id: &str) -> Webhook {
-    let secret = WebhookSecret::parse("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX").expect("a secret");
-    Webhook {
-        id: WebhookId::new(id),
-        organization: OrganizationId::new("org"),
-        club_id: None,
-        url: "https://example.com/".parse().expect("a URL"),
-        events: vec![EventType::PaymentReceived],
-        key: WebhookKey::new(&secret),
-        retry_schedule: None,
-        deadline: None,
-    }
-}
-
-pub(super) fn settings() -> Settings {
-    let seconds = |seconds| Duration::from_secs(seconds);
-    Settings {
-        allow_addresses: Vec::new(),
-        allow_http: false,
-        ca_file: None,
-        attempt_timeout: seconds(15),
-        budget: seconds(5),
-        commit_interval: Duration::from_millis(500),
-        lane_interval: seconds(1),
-        endpoint_concurrency: 4,
-        endpoint_queue: 500,
-        window_events: 1_000,
-        window_bytes: bytesize::ByteSize::mib(1),
-        repeat_memory: 1_000,
-        breaker_failures: 3,
-        retry_schedule: vec![seconds(5), seconds(60), seconds(600)],
-        probe_schedule: vec![seconds(5), seconds(30), seconds(120), seconds(300)],
-        deadline: seconds(6_000),
-        drain_timeout: seconds(5),
+fn name_of(action: &Action) -> &'static str {
+    match action {
+        Action::Attempt { .. } => "attempt",
+        Action::Park { .. } => "park",
+        Action::Bury { .. } => "bury",
+        Action::Load { .. } => "load",
+        Action::PutLane { .. } => "put lane",
+        Action::CommitWatermark { .. } => "commit watermark",
+        Action::CommitRegistered { .. } => "commit R",
+        Action::LetGo { .. } => "let go",
     }
 }

@@ -205,6 +205,28 @@ pub async fn a_follower_waits_and_wakes<H: Harness>(harness: &mut H) {
     assert_eq!(values(&follow(&mut second, 1).await), numbered(3..4), "a follower begins where it is told");
 }
 
+/// A follower takes no more than it has room for, one record at least, and goes on behind it.
+pub async fn a_follower_keeps_to_its_limit_but_returns_one_record<H: Harness>(harness: &mut H) {
+    let log = harness.open().await;
+    let journal = events(&log);
+    append_many(&journal, FIRST, 10).await;
+    for (records, bytes) in [(3, usize::MAX), (usize::MAX, 1), (usize::MAX, 40), (1, 1)] {
+        let limit = ReadLimit { records, bytes };
+        let (mut reader, mut found) = (journal.follow(FIRST, Offset::START), Vec::new());
+        while found.len() < 10 {
+            let batch = within("following", reader.next(limit)).await.expect("a partition can be followed");
+            let size: usize = batch.records.iter().map(|record| record.key.len() + record.value.len()).sum();
+            assert!(batch.records.len() <= records, "{limit:?} is kept");
+            assert!(
+                size <= bytes || batch.records.len() == 1,
+                "{limit:?} is kept unless by one record alone"
+            );
+            found.extend(batch.records);
+        }
+        assert_eq!(values(&found), numbered(0..10), "{limit:?} returns everything once");
+    }
+}
+
 /// A wait may be given up at any moment, time and again, without losing or repeating a record.
 pub async fn a_wait_that_is_dropped_loses_nothing<H: Harness>(harness: &mut H) {
     const COUNT: usize = 200;

@@ -23,9 +23,6 @@ use crate::{Epoch, JournalName, Offset, Partition};
 /// The version of the format; a log with a later one is not opened.
 pub(super) const FORMAT: u32 = 1;
 
-/// The longest key of a record or an entry: LMDB takes 511 bytes, partition and offset among them.
-pub(super) const KEY_LIMIT: usize = 255;
-
 const CHECKSUM: usize = size_of::<u32>();
 
 /// The checksum of a value is wrong, or it is shorter than its own lengths say.
@@ -206,6 +203,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::KEY_LIMIT;
 
     fn bytes(limit: usize) -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(any::<u8>(), 0..=limit)

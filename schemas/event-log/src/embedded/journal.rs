@@ -8,7 +8,8 @@ use tokio::sync::watch;
 
 use super::Shared;
 use super::query::Stretch;
-use super::queue::{AppendCommand, Command, check_lengths};
+use super::queue::{AppendCommand, Command};
+use crate::limits::check_lengths;
 use crate::{
     AppendError, Appending, Batch, Bounds, Journal, JournalName, Offset, Partition, ReadError, ReadLimit,
     Reader,

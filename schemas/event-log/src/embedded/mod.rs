@@ -39,7 +39,7 @@ use hookline_schemas::time::Clock;
 use tokio::sync::watch;
 
 pub use self::journal::{EmbeddedJournal, EmbeddedReader};
-pub use self::options::{EmbeddedOptions, Retention};
+pub use self::options::EmbeddedOptions;
 pub use self::ownership::EmbeddedOwnership;
 pub use self::table::{EmbeddedTable, EmbeddedWatch};
 

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{JournalName, PartitionCounts};
+use crate::{PartitionCounts, Retention};
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How the embedded log is set up.
 #[derive(Debug, Clone)]
@@ -40,46 +39,6 @@ impl EmbeddedOptions {
             allow_page_cache: false,
             retention: Retention::default(),
             lazy_sync: Duration::from_secs(1),
-        }
-    }
-}
-
-/// How long each journal keeps its records. `events` and `parked` keep them longer while they are needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Of `events`, once released.
-    pub events: Duration,
-    /// Of `parked`, once released.
-    pub parked: Duration,
-    /// Of `dead_letters`.
-    pub dead_letters: Duration,
-    /// Of `attempts`.
-    pub attempts: Duration,
-    /// Of `quarantine`.
-    pub quarantine: Duration,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self {
-            events: 7 * DAY,
-            parked: 5 * DAY,
-            dead_letters: 30 * DAY,
-            attempts: 3 * DAY,
-            quarantine: 30 * DAY,
-        }
-    }
-}
-
-impl Retention {
-    /// How long this journal keeps its records.
-    pub const fn of(&self, journal: JournalName) -> Duration {
-        match journal {
-            JournalName::Events => self.events,
-            JournalName::Parked => self.parked,
-            JournalName::DeadLetters => self.dead_letters,
-            JournalName::Attempts => self.attempts,
-            JournalName::Quarantine => self.quarantine,
         }
     }
 }

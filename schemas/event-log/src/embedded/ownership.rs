@@ -12,10 +12,8 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::queue::{Command, CommitCommand};
+use crate::limits::METADATA_LIMIT;
 use crate::{CommitError, Epoch, JournalName, Offset, Ownership, OwnershipChange, Partition};
-
-/// The longest words of a committer.
-const METADATA_LIMIT: usize = 1024;
 
 /// The ownership of all partitions of a journal.
 #[derive(Debug)]
@@ -63,4 +61,7 @@ impl Ownership for EmbeddedOwnership {
             committed.await.unwrap_or(Err(CommitError::Retry))
         }
     }
+
+    /// Nothing is ever revoked: nobody else could want it.
+    fn let_go(&self, _partition: Partition, _epoch: Epoch) {}
 }

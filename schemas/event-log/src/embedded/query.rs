@@ -10,6 +10,7 @@ use heed::RoTxn;
 use super::codec::{self, Corrupt, Mark};
 use super::environment::{Database, Environment};
 use super::positions::last_offset;
+use crate::limits::KEY_LIMIT;
 use crate::{Batch, Bounds, Entry, JournalName, Offset, Partition, ReadError, ReadLimit, Record, TableName};
 
 /// The most records that one snapshot looks at, matching or not.
@@ -90,7 +91,7 @@ fn read_by_index(
     key: &[u8],
 ) -> Result<Found, ReadError> {
     let mut collected = Collected::new(asked, from);
-    if key.len() > codec::KEY_LIMIT {
+    if key.len() > KEY_LIMIT {
         return Ok(collected.found(true));
     }
     let journal = environment.journal(asked.journal);

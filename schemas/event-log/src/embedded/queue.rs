@@ -8,15 +8,12 @@ use bytes::Bytes;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::codec::KEY_LIMIT;
 use crate::{AppendError, CommitError, Epoch, JournalName, Offset, Partition, TableName};
 
 /// The most commands that wait for a writer.
 const COMMANDS: usize = 8192;
 /// The most bytes that wait for a writer, those of the commit under way included.
 const BUDGET: usize = 64 * 1024 * 1024;
-/// The longest value.
-const VALUE_LIMIT: usize = 1024 * 1024;
 /// What a command costs beside its key and value.
 const OVERHEAD: usize = 128;
 
@@ -164,17 +161,6 @@ impl WriteQueue {
     }
 }
 
-/// Refuses what the format can't hold, before anything else happens to it.
-pub(super) fn check_lengths(key: &[u8], value: &[u8]) -> Result<(), AppendError> {
-    if key.len() > KEY_LIMIT {
-        return Err(AppendError::TooLarge(key.len()));
-    }
-    if value.len() > VALUE_LIMIT {
-        return Err(AppendError::TooLarge(value.len()));
-    }
-    Ok(())
-}
-
 impl Intake {
     /// The next command; waits at most this long.
     pub(super) fn take(&mut self, wait: Duration) -> Taken {
@@ -201,6 +187,7 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::VALUE_LIMIT;
 
     fn append(value: usize) -> Command {
         let (acknowledge, _) = crate::Appending::new();
@@ -211,18 +198,6 @@ mod tests {
             value: Bytes::from(vec![0; value]),
             acknowledge,
         })
-    }
-
-    #[test]
-    fn lengths_are_limited() {
-        let cases = [
-            (KEY_LIMIT, VALUE_LIMIT, Ok(())),
-            (KEY_LIMIT + 1, 0, Err(AppendError::TooLarge(KEY_LIMIT + 1))),
-            (0, VALUE_LIMIT + 1, Err(AppendError::TooLarge(VALUE_LIMIT + 1))),
-        ];
-        for (key, value, expected) in cases {
-            assert_eq!(check_lengths(&vec![0; key], &vec![0; value]), expected);
-        }
     }
 
     #[test]

@@ -11,10 +11,9 @@ use hookline_schemas::time::Timestamp;
 
 use super::codec::Mark;
 use super::environment::Environment;
-use super::options::Retention;
 use super::released::Released;
 use super::transaction::Transaction;
-use crate::{JournalName, Offset, OpenError, Partition, PartitionCounts};
+use crate::{JournalName, Offset, OpenError, Partition, PartitionCounts, Retention};
 
 /// The most records that one commit deletes: a commit stays short.
 const LIMIT: usize = 1000;

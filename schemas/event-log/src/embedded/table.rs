@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use super::Shared;
 use super::positions::FIRST;
-use super::queue::{Command, PutCommand, check_lengths};
+use super::queue::{Command, PutCommand};
+use crate::limits::check_lengths;
 use crate::{
     AppendError, Appending, Change, Entry, Epoch, Partition, ReadError, Table, TableName, TableWatch,
 };

@@ -12,10 +12,10 @@ use tempfile::TempDir;
 
 use super::environment::{Environment, EnvironmentName};
 use super::faults::Faults;
-use super::{EmbeddedLog, EmbeddedOptions, Retention, codec, directory, open};
+use super::{EmbeddedLog, EmbeddedOptions, codec, directory, open};
 use crate::{
     AppendError, Appending, CommitError, Epoch, Journal, JournalName, Log, Offset, OpenError, Ownership,
-    Partition, PartitionCounts, ReadError, ReadLimit, Reader, Table, TableName,
+    Partition, PartitionCounts, ReadError, ReadLimit, Reader, Retention, Table, TableName,
 };
 
 const MIB: u64 = 1024 * 1024;

@@ -1,7 +1,8 @@
-//! The embedded log as its users see it: the conformance suite, a naive model, and the kill.
+//! The logs as their users see them: the conformance suite on both, a naive model, and the kill.
 
 mod conformance;
 mod crash;
+mod kafka;
 mod model;
 mod opening;
 mod scratch;

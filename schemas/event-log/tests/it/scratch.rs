@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hookline_event_log::embedded::{EmbeddedLog, EmbeddedOptions, Retention};
-use hookline_event_log::{OpenError, PartitionCounts};
+use hookline_event_log::embedded::{EmbeddedLog, EmbeddedOptions};
+use hookline_event_log::{OpenError, PartitionCounts, Retention};
 use hookline_schemas::time::Clock;
 use tempfile::TempDir;
 

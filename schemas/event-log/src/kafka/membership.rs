@@ -1,0 +1,341 @@
+//! Membership in a consumer group: which partitions are ours, and the commits under that ownership.
+//!
+//! The member fetches nothing; it holds partitions, and commits. All of it happens on one thread: a commit
+//! can't overtake the loss of its partition, and the coordinator refuses those of a member that it has
+//! given up. A grant begins with a commit of its epoch, so no two owners have the same.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ::metrics::Gauge;
+use bytes::Bytes;
+use hookline_schemas::time::Clock;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, TopicPartitionList};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::client;
+use super::commit_words::Stored;
+use crate::{CommitError, Committed, Epoch, Offset, OwnershipChange, Partition};
+
+/// How often the group is listened to while no command comes.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// For the committed positions of the partitions that are to be granted.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the owner asks for.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Commit a position.
+    Commit(CommitCommand),
+    /// A partition that is being revoked is not worked on any more.
+    LetGo(Partition, Epoch),
+    /// Leave the group.
+    Leave,
+}
+
+/// A position to commit.
+#[derive(Debug)]
+pub(super) struct CommitCommand {
+    pub(super) partition: Partition,
+    pub(super) epoch: Epoch,
+    pub(super) offset: Offset,
+    pub(super) metadata: Bytes,
+    pub(super) acknowledge: oneshot::Sender<Result<(), CommitError>>,
+}
+
+/// How a partition is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// Ours; its owner does not know yet.
+    Assigned,
+    /// Granted under this epoch.
+    Granted(Epoch),
+    /// The same, and to be let go of.
+    Revoking(Epoch),
+}
+
+impl Held {
+    fn is_under(self, epoch: Epoch) -> bool {
+        matches!(self, Self::Granted(held) | Self::Revoking(held) if held == epoch)
+    }
+}
+
+/// A member of a group; also the context of its consumer.
+pub(super) struct Member {
+    pub(super) topic: String,
+    pub(super) commands: Mutex<Receiver<Command>>,
+    pub(super) changes: mpsc::Sender<OwnershipChange>,
+    pub(super) clock: Clock,
+    pub(super) drain_timeout: Duration,
+    pub(super) owned: Gauge,
+    pub(super) log_is_closed: watch::Receiver<bool>,
+    pub(super) state: Mutex<State>,
+}
+
+/// What the member holds.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    held: BTreeMap<Partition, Held>,
+    leaving: bool,
+}
+
+impl Member {
+    /// Not leaving yet?
+    fn stays(&self) -> bool {
+        !self.state().leaving && !*self.log_is_closed.borrow()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing between lock and unlock can be left half-done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the owner; where nobody listens any more the member is about to leave.
+    fn tell(&self, change: OwnershipChange) {
+        let _ = self.changes.blocking_send(change);
+    }
+
+    fn set_held(&self, partition: Partition, held: Option<Held>) {
+        let mut state = self.state();
+        match held {
+            Some(held) => state.held.insert(partition, held),
+            None => state.held.remove(&partition),
+        };
+        let count = state.held.values().filter(|held| **held != Held::Assigned).count();
+        self.owned.set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+    }
+
+    fn held(&self, partition: Partition) -> Option<Held> {
+        self.state().held.get(&partition).copied()
+    }
+
+    fn are_revoking(&self) -> bool {
+        self.state().held.values().any(|held| matches!(held, Held::Revoking(_)))
+    }
+
+    /// The next commands: all that are there, or the first that comes within this time.
+    fn next_commands(&self, within: Duration) -> Vec<Command> {
+        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        match commands.recv_timeout(within) {
+            Ok(first) => std::iter::once(first).chain(commands.try_iter()).collect(),
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => vec![Command::Leave],
+        }
+    }
+}
+
+/// Takes part in the group until told to leave.
+pub(super) fn take_part(consumer: BaseConsumer<Member>) {
+    let member = std::sync::Arc::clone(consumer.context());
+    if let Err(error) = consumer.subscribe(&[&member.topic]) {
+        tracing::error!(topic = member.topic, %error, "failed to join the group");
+        return;
+    }
+    while member.stays() {
+        if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
+            tracing::warn!(topic = member.topic, %error, "the group");
+        }
+        member.grant_assigned(&consumer);
+        let commands = member.next_commands(POLL_INTERVAL);
+        member.obey(&consumer, commands);
+    }
+    // Dropping the consumer leaves the group: the partitions go to others at once.
+}
+
+impl Member {
+    fn obey(&self, consumer: &BaseConsumer<Self>, commands: Vec<Command>) {
+        let mut commits = Vec::new();
+        for command in commands {
+            match command {
+                Command::Commit(commit) => commits.push(commit),
+                Command::LetGo(partition, epoch) => {
+                    self.commit(consumer, std::mem::take(&mut commits));
+                    if self.held(partition).is_some_and(|held| held.is_under(epoch)) {
+                        self.set_held(partition, None);
+                    }
+                }
+                Command::Leave => self.state().leaving = true,
+            }
+        }
+        self.commit(consumer, commits);
+    }
+
+    /// Commits, all in one request; of one partition the last that was asked for.
+    fn commit(&self, consumer: &BaseConsumer<Self>, commits: Vec<CommitCommand>) {
+        let is_held = |commit: &CommitCommand| {
+            self.held(commit.partition).is_some_and(|held| held.is_under(commit.epoch))
+        };
+        let (ours, fenced): (Vec<_>, Vec<_>) = commits.into_iter().partition(is_held);
+        // Whoever has stopped waiting for the answer has dropped the other half: that is no error.
+        for commit in fenced {
+            let _ = commit.acknowledge.send(Err(CommitError::Fenced));
+        }
+        if ours.is_empty() {
+            return;
+        }
+        let mut positions = BTreeMap::new();
+        for commit in &ours {
+            let committed = Committed { offset: commit.offset, metadata: commit.metadata.clone() };
+            positions.insert(commit.partition, Stored { epoch: commit.epoch, committed: Some(committed) });
+        }
+        let result = self.store(consumer, &positions).map_err(|error| {
+            tracing::warn!(topic = self.topic, %error, "a commit was not made");
+            CommitError::Retry
+        });
+        for commit in ours {
+            let _ = commit.acknowledge.send(result);
+        }
+    }
+
+    fn store(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        positions: &BTreeMap<Partition, Stored>,
+    ) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, stored) in positions {
+            let (offset, words) = stored.to_commit();
+            let mut element = list.add_partition(&self.topic, i32::from(partition.0));
+            element.set_offset(rdkafka::Offset::Offset(offset))?;
+            element.set_metadata(words);
+        }
+        consumer.commit(&list, CommitMode::Sync)
+    }
+
+    /// Grants what was assigned: reads what the last owner committed, and commits the new epoch. What can't
+    /// be granted now is tried again.
+    fn grant_assigned(&self, consumer: &BaseConsumer<Self>) {
+        let assigned =
+            |(partition, held): (&Partition, &Held)| (*held == Held::Assigned).then_some(*partition);
+        let waiting: Vec<Partition> = self.state().held.iter().filter_map(assigned).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let granted = self.stored(consumer, &waiting).and_then(|mut positions| {
+            let now = self.clock.now();
+            for stored in positions.values_mut() {
+                stored.epoch = stored.next_epoch(now);
+            }
+            self.store(consumer, &positions).map(|()| positions)
+        });
+        match granted {
+            Ok(positions) => {
+                for (partition, Stored { epoch, committed }) in positions {
+                    self.set_held(partition, Some(Held::Granted(epoch)));
+                    self.tell(OwnershipChange::Granted { partition, epoch, committed });
+                }
+            }
+            Err(error) => {
+                tracing::warn!(topic = self.topic, %error, "partitions can't be granted yet, trying again");
+            }
+        }
+    }
+
+    fn stored(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &[Partition],
+    ) -> Result<BTreeMap<Partition, Stored>, KafkaError> {
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions {
+            asked.add_partition(&self.topic, i32::from(partition.0));
+        }
+        let answer = consumer.committed_offsets(asked, ANSWER_TIMEOUT)?;
+        let mut positions = BTreeMap::new();
+        for element in answer.elements() {
+            element.error()?;
+            let stored = Stored::parse(element.offset().to_raw(), element.metadata());
+            positions.insert(Partition(u16::try_from(element.partition()).unwrap_or(u16::MAX)), stored);
+        }
+        Ok(positions)
+    }
+
+    /// Tells the owner, and gives it time: it settles, commits, and lets go.
+    fn drain(&self, consumer: &BaseConsumer<Self>, revoked: &[Partition]) {
+        for partition in revoked {
+            match self.held(*partition) {
+                Some(Held::Granted(epoch)) => {
+                    self.set_held(*partition, Some(Held::Revoking(epoch)));
+                    self.tell(OwnershipChange::Revoking { partition: *partition });
+                }
+                Some(Held::Assigned) => self.set_held(*partition, None),
+                Some(Held::Revoking(_)) | None => {}
+            }
+        }
+        let deadline = self.clock.elapsed() + self.drain_timeout;
+        while self.are_revoking() && self.stays() && self.clock.elapsed() < deadline {
+            let left = deadline.saturating_sub(self.clock.elapsed());
+            let commands = self.next_commands(left.min(POLL_INTERVAL));
+            self.obey(consumer, commands);
+        }
+    }
+
+    /// Whatever is still held of these is somebody else's from now on.
+    fn lose(&self, partitions: &[Partition]) {
+        for partition in partitions {
+            match self.held(*partition) {
+                Some(Held::Granted(_) | Held::Revoking(_)) => {
+                    self.set_held(*partition, None);
+                    self.tell(OwnershipChange::Lost { partition: *partition });
+                }
+                Some(Held::Assigned) => self.set_held(*partition, None),
+                None => {}
+            }
+        }
+    }
+
+    fn take(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<(), KafkaError> {
+        let mut ours = list.clone();
+        // From the end, and paused at once: what there is to read, a reader reads.
+        ours.set_all_offsets(rdkafka::Offset::End)?;
+        consumer.incremental_assign(&ours)?;
+        consumer.pause(&ours)?;
+        for partition in partitions(list) {
+            self.set_held(partition, Some(Held::Assigned));
+        }
+        Ok(())
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
+    let number = |partition: i32| u16::try_from(partition).ok().map(Partition);
+    list.elements().iter().filter_map(|element| number(element.partition())).collect()
+}
+
+impl ClientContext for Member {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::tell(&error, reason);
+    }
+}
+
+impl ConsumerContext for Member {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let changed = partitions(list);
+        let count = changed.len();
+        let done = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            tracing::info!(topic = self.topic, count, "partitions were assigned");
+            self.take(consumer, list)
+        } else {
+            let lost = consumer.assignment_lost();
+            tracing::info!(topic = self.topic, count, lost, "partitions are revoked");
+            if !lost {
+                self.drain(consumer, &changed);
+            }
+            self.lose(&changed);
+            consumer.incremental_unassign(list)
+        };
+        if let Err(error) = done {
+            tracing::error!(topic = self.topic, %error, "the assignment can't be changed");
+        }
+    }
+}

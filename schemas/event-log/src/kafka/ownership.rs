@@ -1,0 +1,101 @@
+//! Ownership in the Kafka log: a consumer group per journal.
+
+use std::future::{Future, pending};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Shared;
+use super::membership::{Command, CommitCommand, Member, take_part};
+use crate::limits::METADATA_LIMIT;
+use crate::{CommitError, Epoch, JournalName, Offset, Ownership, OwnershipChange, Partition, metrics};
+
+/// The most commands that wait for the member: a commit of every partition several times over.
+const COMMANDS: usize = 4096;
+/// The most changes that wait for the owner.
+const CHANGES: usize = 1024;
+
+/// The ownership of a journal's partitions. Dropping it leaves the group.
+#[derive(Debug)]
+pub struct KafkaOwnership {
+    journal: JournalName,
+    commands: SyncSender<Command>,
+    changes: mpsc::Receiver<OwnershipChange>,
+    shared: Arc<Shared>,
+}
+
+impl KafkaOwnership {
+    pub(super) fn new(journal: JournalName, shared: Arc<Shared>) -> Self {
+        let (commands, received) = sync_channel(COMMANDS);
+        let (tell, changes) = mpsc::channel(CHANGES);
+        let member = Member {
+            topic: shared.topics.journal(journal),
+            commands: Mutex::new(received),
+            changes: tell,
+            clock: shared.clock,
+            drain_timeout: shared.drain_timeout,
+            owned: ::metrics::gauge!(metrics::OWNED_PARTITIONS, "journal" => journal.as_str()),
+            log_is_closed: shared.is_closed.subscribe(),
+            state: Mutex::default(),
+        };
+        let config = shared.clients.member(journal.as_str());
+        let consumer: Result<BaseConsumer<Member>, KafkaError> =
+            BaseConsumer::from_config_and_context(&config, member);
+        match consumer {
+            Ok(consumer) => shared.start_member(journal, move || take_part(consumer)),
+            Err(error) => shared.fail(format!("failed to make a group's member: {error}")),
+        }
+        Self { journal, commands, changes, shared }
+    }
+}
+
+impl Ownership for KafkaOwnership {
+    async fn next(&mut self) -> OwnershipChange {
+        match self.changes.recv().await {
+            Some(change) => change,
+            None => pending().await,
+        }
+    }
+
+    fn commit(
+        &self,
+        partition: Partition,
+        epoch: Epoch,
+        offset: Offset,
+        metadata: Bytes,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
+        let partitions = self.shared.counts.of_journal(self.journal);
+        assert!(partition.0 < partitions, "{} has {partitions} partitions", self.journal.as_str());
+        assert!(
+            metadata.len() <= METADATA_LIMIT,
+            "a commit carries at most {METADATA_LIMIT} bytes of metadata"
+        );
+        let (acknowledge, committed) = oneshot::channel();
+        let commit = CommitCommand { partition, epoch, offset, metadata, acknowledge };
+        let sent = self.commands.try_send(Command::Commit(commit));
+        async move {
+            match sent {
+                Ok(()) => committed.await.unwrap_or(Err(CommitError::Closed)),
+                Err(TrySendError::Full(_)) => Err(CommitError::Retry),
+                Err(TrySendError::Disconnected(_)) => Err(CommitError::Closed),
+            }
+        }
+    }
+
+    fn let_go(&self, partition: Partition, epoch: Epoch) {
+        // Without it the drain's time-out lets go.
+        let _ = self.commands.try_send(Command::LetGo(partition, epoch));
+    }
+}
+
+impl Drop for KafkaOwnership {
+    fn drop(&mut self) {
+        // Full or not: the member leaves when nobody can send any more.
+        let _ = self.commands.try_send(Command::Leave);
+    }
+}

@@ -1,0 +1,71 @@
+//! The log of the process: opened, declared and closed the same way over either backend.
+
+use hookline_event_log::embedded::{EmbeddedLog, EmbeddedOptions};
+use hookline_event_log::kafka::{KafkaLog, KafkaOptions};
+use hookline_event_log::{Durability, Log, OpenError};
+use hookline_schemas::time::Clock;
+
+use crate::admin::durability_label;
+use crate::run::RunError;
+
+/// A log with a beginning and an end. What lies between them is [`Log`].
+pub(crate) trait Backend: Log {
+    /// How it is set up.
+    type Options: Send + 'static;
+
+    /// Where it stands, for people.
+    fn place(options: &Self::Options) -> String;
+
+    /// Opens it. Blocks until the log can be worked on.
+    fn open(options: Self::Options, clock: Clock) -> Result<Self, OpenError>;
+
+    /// Finishes what was accepted and lets go. Everything acknowledged is durable anyway.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl Backend for EmbeddedLog {
+    type Options = EmbeddedOptions;
+
+    fn place(options: &EmbeddedOptions) -> String {
+        options.directory.display().to_string()
+    }
+
+    fn open(options: EmbeddedOptions, clock: Clock) -> Result<Self, OpenError> {
+        Self::open(options, clock)
+    }
+
+    async fn close(&self) {
+        self.close().await;
+    }
+}
+
+impl Backend for KafkaLog {
+    type Options = KafkaOptions;
+
+    fn place(options: &KafkaOptions) -> String {
+        format!("{}* at {}", options.topic_prefix, options.bootstrap_servers.join(","))
+    }
+
+    fn open(options: KafkaOptions, clock: Clock) -> Result<Self, OpenError> {
+        Self::open(options, clock)
+    }
+
+    async fn close(&self) {
+        self.close().await;
+    }
+}
+
+/// Opens the log, and declares what an acknowledged append survives: to the reader of the start-up lines, and
+/// as a metric.
+pub(crate) async fn open<L: Backend>(options: L::Options, clock: Clock) -> Result<L, RunError> {
+    let place = L::place(&options);
+    let opened = tokio::task::spawn_blocking(move || <L as Backend>::open(options, clock));
+    let log = opened.await.map_err(|_| RunError::Panicked)??;
+    let durability = durability_label(log.durability());
+    tracing::info!(%place, %durability, "opened the log");
+    if log.durability() == Durability::PageCache {
+        tracing::warn!("an acknowledged notification would not survive the power going out");
+    }
+    metrics::gauge!("hookline_log_durability", "durability" => durability).set(1.0);
+    Ok(log)
+}

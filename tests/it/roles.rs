@@ -1,0 +1,98 @@
+//! Each role in a process of its own, and the log that they need for it. What they do over a cluster that is
+//! there is not tested here.
+
+use std::fs;
+
+use hookline_load_tests::config::Kafka;
+use tokio::process::Command;
+
+use crate::bench::{Bench, PROGRAM, free_address};
+use crate::command_line::{hookline, text};
+
+/// 32 bytes.
+const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+
+/// A configuration over a cluster of which no broker listens, and the name of the broker.
+async fn over_nothing() -> anyhow::Result<(Bench, String)> {
+    let server = free_address()?.to_string();
+    let kafka = Kafka::of_run(vec![server.clone()], "roles", 3);
+    let bench = Bench::with(&[], |config| {
+        config.log.backend = "kafka".to_owned();
+        config.log.kafka = Some(kafka);
+    });
+    let bench = bench.await?;
+    let configured = fs::read_to_string(&bench.launch.config)?;
+    let impatient = configured.replace("[log.kafka]\n", "[log.kafka]\nopen_timeout = \"2s\"\n");
+    fs::write(&bench.launch.config, impatient)?;
+    Ok((bench, server))
+}
+
+#[tokio::test]
+async fn a_role_alone_is_refused_over_the_log_of_one_process() -> anyhow::Result<()> {
+    let bench = Bench::new(&[]).await?;
+    for role in ["ingest", "dispatcher"] {
+        let output = hookline(bench.path(), &[role, "--config", "hookline.toml"]).await?;
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let said = text(&output.stderr);
+        for part in [role, "one process owns", "hookline run", "log.backend = \"kafka\"", "bootstrap_servers"]
+        {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+        assert!(!bench.path().join("data").exists() && !bench.path().join("hookline.key").exists());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_answer_is_named() -> anyhow::Result<()> {
+    let (bench, server) = over_nothing().await?;
+    fs::write(bench.path().join("hookline.key"), KEY)?;
+    for role in ["ingest", "dispatcher", "run"] {
+        let output = hookline(bench.path(), &[role, "--config", "hookline.toml"]).await?;
+        assert_eq!(output.status.code(), Some(69), "{output:?}");
+        assert!(text(&output.stderr).contains(&server), "{output:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_edge_over_a_shared_log_makes_no_key_of_its_own() -> anyhow::Result<()> {
+    let (bench, _) = over_nothing().await?;
+    for role in ["ingest", "run"] {
+        let output = hookline(bench.path(), &[role, "--config", "hookline.toml"]).await?;
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        assert!(text(&output.stderr).contains("openssl rand -base64 32"), "{output:?}");
+        assert!(!bench.path().join("hookline.key").exists());
+    }
+    // The dispatcher seals nothing and needs none: it gets as far as the cluster.
+    let output = hookline(bench.path(), &["dispatcher", "--config", "hookline.toml"]).await?;
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_cluster_can_be_named_in_the_environment_and_a_password_is_taken_as_it_stands()
+-> anyhow::Result<()> {
+    let bench = Bench::with(&[], |config| config.log.backend = "kafka".to_owned()).await?;
+    let check = async |environment: &[(&str, &str)]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["check-config", "--config", "hookline.toml"]).current_dir(bench.path());
+        command.envs(environment.iter().copied()).output().await
+    };
+    let output = check(&[]).await?;
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert!(text(&output.stderr).contains("log.kafka.bootstrap_servers is empty"), "{output:?}");
+
+    let servers = ("HOOKLINE_LOG__KAFKA__BOOTSTRAP_SERVERS", "[\"127.0.0.1:9092\", \"127.0.0.1:9093\"]");
+    let output = check(&[servers]).await?;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+
+    let mechanism = ("HOOKLINE_LOG__KAFKA__SASL_MECHANISM", "SCRAM-SHA-256");
+    let username = ("HOOKLINE_LOG__KAFKA__SASL_USERNAME", "7E12345678");
+    for password in ["000123456789", "[1, 2]", "true", "a \"quoted\" one"] {
+        let password = ("HOOKLINE_LOG__KAFKA__SASL_PASSWORD", password);
+        let output = check(&[servers, mechanism, username, password]).await?;
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    Ok(())
+}
