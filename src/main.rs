@@ -37,7 +37,13 @@ enum Command {
     /// Run the edge alone: take notifications, over Kafka
     Ingest(ConfigFile),
     /// Run the dispatcher alone: deliver webhooks, over Kafka, or what an embedded log still holds
-    Dispatcher(ConfigFile),
+    Dispatcher {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// End once every event and every parked delivery of an embedded log is delivered or dead-lettered
+        #[arg(long)]
+        until_drained: bool,
+    },
     /// Check a configuration and name everything that is wrong with it
     CheckConfig(ConfigFile),
     /// Run everything in a temporary directory, with CloudPayments and a receiver simulated
@@ -72,7 +78,10 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Run(file) => runtime.block_on(run_command(file, Roles::All)),
         Command::Ingest(file) => runtime.block_on(run_command(file, Roles::Ingest)),
-        Command::Dispatcher(file) => runtime.block_on(run_command(file, Roles::Dispatcher)),
+        Command::Dispatcher { file, until_drained } => {
+            let roles = if until_drained { Roles::Drain } else { Roles::Dispatcher };
+            runtime.block_on(run_command(file, roles))
+        }
         Command::CheckConfig(file) => check_config(file),
         Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),
     }
@@ -102,7 +111,9 @@ fn exit_status(error: &RunError) -> u8 {
     match error {
         RunError::Log(_) => exit::IO_ERROR,
         RunError::Open(error) => exit_status_of_open(error),
-        RunError::NotShared(_) | RunError::Key(KeyError::Missing { .. }) => exit::CONFIG,
+        RunError::NotShared(_) | RunError::Shared(_) | RunError::Key(KeyError::Missing { .. }) => {
+            exit::CONFIG
+        }
         RunError::Bind(_)
         | RunError::BindAdmin { .. }
         | RunError::Key(KeyError::File { .. } | KeyError::Malformed { .. }) => exit::CANNOT_CREATE,

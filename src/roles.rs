@@ -27,6 +27,8 @@ pub(crate) enum Roles {
     Ingest,
     /// Delivery: `hookline dispatcher`.
     Dispatcher,
+    /// Delivery until nothing is left: `hookline dispatcher --until-drained`.
+    Drain,
 }
 
 impl Roles {
@@ -37,7 +39,7 @@ impl Roles {
 
     /// Whether the dispatcher is one of them.
     pub(crate) const fn have_dispatcher(self) -> bool {
-        matches!(self, Self::All | Self::Dispatcher)
+        matches!(self, Self::All | Self::Dispatcher | Self::Drain)
     }
 }
 
@@ -48,6 +50,7 @@ impl fmt::Display for Roles {
             Self::All => "run",
             Self::Ingest => "ingest",
             Self::Dispatcher => "dispatcher",
+            Self::Drain => "dispatcher --until-drained",
         })
     }
 }

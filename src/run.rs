@@ -37,6 +37,10 @@ pub(crate) enum RunError {
          start `hookline run`, which has all roles, or set log.backend = \"kafka\" and log.kafka.bootstrap_servers"
     )]
     NotShared(Roles),
+    #[error(
+        "`hookline {0}` drains an embedded log that nobody appends to any more, and log.backend is \"kafka\""
+    )]
+    Shared(Roles),
     #[error("failed to open the log")]
     Open(#[from] OpenError),
     #[error(transparent)]
@@ -81,6 +85,7 @@ pub(crate) async fn run(
             let key = key::load_or_make;
             Box::pin(run_over::<EmbeddedLog>(options, key, config, roles, metrics, stop)).await
         }
+        LogOptions::Kafka(_) if roles == Roles::Drain => Err(RunError::Shared(roles)),
         LogOptions::Kafka(options) => {
             let key = key::load;
             Box::pin(run_over::<KafkaLog>(*options, key, config, roles, metrics, stop)).await
@@ -142,6 +147,10 @@ impl<L: Log> Prepared<L> {
         let (webhooks, followed) = watch::channel(Some(Arc::new(config.webhooks)));
         let dispatcher = || Dispatcher::new(config.dispatcher, log.clone(), followed, clock);
         let dispatcher = roles.have_dispatcher().then(dispatcher).transpose()?;
+        let dispatcher = match roles {
+            Roles::Drain => dispatcher.map(Dispatcher::until_drained),
+            Roles::All | Roles::Ingest | Roles::Dispatcher => dispatcher,
+        };
         Ok(Self { ingest, dispatcher, admin, webhooks })
     }
 

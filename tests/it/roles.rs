@@ -1,9 +1,13 @@
-//! Each role in a process of its own, and the log that they need for it. What they do over a cluster that is
-//! there is not tested here.
+//! Each role in a process of its own, and the log that it needs for that. What they do over a cluster that is
+//! there, the load tests show.
 
 use std::fs;
+use std::time::Duration;
 
 use hookline_load_tests::config::Kafka;
+use hookline_load_tests::receiver::Profile;
+use hookline_schemas::ids::WebhookId;
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::bench::{Bench, PROGRAM, free_address};
@@ -28,18 +32,15 @@ async fn over_nothing() -> anyhow::Result<(Bench, String)> {
 }
 
 #[tokio::test]
-async fn a_role_alone_is_refused_over_the_log_of_one_process() -> anyhow::Result<()> {
+async fn an_edge_alone_is_refused_over_the_log_of_one_process() -> anyhow::Result<()> {
     let bench = Bench::new(&[]).await?;
-    for role in ["ingest", "dispatcher"] {
-        let output = hookline(bench.path(), &[role, "--config", "hookline.toml"]).await?;
-        assert_eq!(output.status.code(), Some(78), "{output:?}");
-        let said = text(&output.stderr);
-        for part in [role, "one process owns", "hookline run", "log.backend = \"kafka\"", "bootstrap_servers"]
-        {
-            assert!(said.contains(part), "{part} in {said}");
-        }
-        assert!(!bench.path().join("data").exists() && !bench.path().join("hookline.key").exists());
+    let output = hookline(bench.path(), &["ingest", "--config", "hookline.toml"]).await?;
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    let said = text(&output.stderr);
+    for part in ["one process owns", "hookline run", "log.backend = \"kafka\"", "bootstrap_servers"] {
+        assert!(said.contains(part), "{part} in {said}");
     }
+    assert!(!bench.path().join("data").exists() && !bench.path().join("hookline.key").exists());
     Ok(())
 }
 
@@ -94,5 +95,29 @@ async fn the_cluster_can_be_named_in_the_environment_and_a_password_is_taken_as_
         let output = check(&[servers, mechanism, username, password]).await?;
         assert_eq!(output.status.code(), Some(0), "{output:?}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dispatcher_alone_drains_what_an_embedded_log_still_holds_and_ends() -> anyhow::Result<()> {
+    let bench = Bench::new(&[("wh_1", Profile::Healthy), ("wh_2", Profile::Down)]).await?;
+    let whole = bench.start().await?;
+    let ids = bench.pay(1..=5).await?;
+    bench.delivered("wh_1", &ids).await?;
+    bench.stop(whole).await?;
+
+    let arguments = ["dispatcher", "--until-drained", "--config", "hookline.toml"];
+    let draining = hookline(bench.path(), &arguments);
+    tokio::pin!(draining);
+    let early = tokio::time::timeout(Duration::from_secs(2), &mut draining).await;
+    assert!(early.is_err(), "while an endpoint is down something is left: {early:?}");
+    assert!(TcpStream::connect(bench.ingest).await.is_err(), "nothing new is taken");
+    bench.receiver.set_profile(&WebhookId::new("wh_2"), Profile::Healthy);
+    let output = draining.await?;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    bench.delivered("wh_2", &ids).await?;
+
+    let again = hookline(bench.path(), &arguments).await?;
+    assert_eq!(again.status.code(), Some(0), "an empty log is drained: {again:?}");
     Ok(())
 }

@@ -151,6 +151,11 @@ impl Window {
         !self.committing && self.watermark() == self.committed
     }
 
+    /// The position that has been committed.
+    pub(crate) fn committed(&self) -> Offset {
+        self.committed
+    }
+
     /// The position to commit, if it has moved and no commit is under way.
     pub(crate) fn begin_commit(&mut self) -> Option<Offset> {
         if self.is_committed() || self.committing {

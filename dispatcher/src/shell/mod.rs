@@ -57,6 +57,8 @@ enum Happened {
     Input(Input),
     /// A partition has been taken over: after these inputs it is followed from there.
     TakenOver(Vec<Input>, Source),
+    /// Everything that was read has been settled; whether that is everything there is.
+    Compared { is_everything: bool },
     /// The log can't be read.
     Failed(ReadError),
 }
@@ -71,6 +73,7 @@ pub struct Dispatcher<L: Log> {
     clock: Clock,
     sender: Sender,
     ready: Arc<AtomicBool>,
+    until_drained: bool,
 }
 
 impl<L: Log> Dispatcher<L> {
@@ -86,7 +89,15 @@ impl<L: Log> Dispatcher<L> {
         clock: Clock,
     ) -> Result<Self, DispatcherError> {
         let sender = Sender::new(&settings, clock)?;
-        Ok(Self { settings, log, webhooks, clock, sender, ready: Arc::new(AtomicBool::new(false)) })
+        let ready = Arc::new(AtomicBool::new(false));
+        Ok(Self { settings, log, webhooks, clock, sender, ready, until_drained: false })
+    }
+
+    /// Ends by itself once nothing is left: every event and every parked delivery of the log is delivered,
+    /// dead-lettered or cancelled. For a log that nobody appends to any more, and that is all its own.
+    #[must_use]
+    pub fn until_drained(self) -> Self {
+        Self { until_drained: true, ..self }
     }
 
     /// Whether the webhooks and the lanes of all owners are known, and what was granted has been taken over: of
@@ -121,6 +132,7 @@ impl<L: Log> Dispatcher<L> {
             reported_at: Timestamp(0),
             ready: self.ready,
             repeat_memory: self.settings.repeat_memory,
+            drained: self.until_drained.then_some(Drained::NotYet),
         };
         shell.run(self.webhooks, shutdown, self.settings.drain_timeout).await
     }
@@ -141,6 +153,16 @@ struct Shell<L: Log> {
     reported_at: Timestamp,
     ready: Arc<AtomicBool>,
     repeat_memory: usize,
+    /// Whether nothing is left, where the dispatcher ends with that.
+    drained: Option<Drained>,
+}
+
+/// Whether anything is left in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drained {
+    NotYet,
+    Comparing,
+    Yes,
 }
 
 impl<L: Log> Shell<L> {
@@ -162,6 +184,10 @@ impl<L: Log> Shell<L> {
             self.readers.start_where_there_is_room(&self.core);
             let due = self.core.next_due().unwrap_or_else(|| self.clock.now().after(REPORT_INTERVAL));
             let due = drain_deadline.map_or(due, |deadline| due.min(deadline));
+            if self.drained == Some(Drained::Yes) {
+                tracing::info!("nothing is left in the log");
+                shutdown.cancel();
+            }
             tokio::select! {
                 () = shutdown.cancelled(), if drain_deadline.is_none() => {
                     drain_deadline = Some(self.clock.now().after(drain_timeout));
@@ -290,6 +316,10 @@ impl<L: Log> Shell<L> {
         match happened {
             Happened::Input(input) => self.step(input),
             Happened::TakenOver(inputs, source) => self.finish_takeover(inputs, source),
+            Happened::Compared { is_everything } => {
+                let settled = is_everything && self.core.settled_positions().is_some();
+                self.drained = Some(if settled { Drained::Yes } else { Drained::NotYet });
+            }
             Happened::Failed(error) => return Err(error.into()),
         }
         Ok(())
@@ -332,6 +362,15 @@ impl<L: Log> Shell<L> {
         if now.since(self.reported_at) >= REPORT_INTERVAL {
             self.reported_at = now;
             self.metrics.report(self.core.counts(), self.core.totals(), self.core.gauges());
+            self.look_whether_drained();
+        }
+    }
+
+    fn look_whether_drained(&mut self) {
+        let is_asked = self.drained == Some(Drained::NotYet) && self.ready.load(Ordering::Acquire);
+        if is_asked && let Some(positions) = self.core.settled_positions() {
+            self.drained = Some(Drained::Comparing);
+            self.under_way.push(self.performer.compare(positions));
         }
     }
 }

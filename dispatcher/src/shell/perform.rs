@@ -156,6 +156,27 @@ impl<L: Log> Performer<L> {
         }
     }
 
+    /// Finds out whether these positions are the ends of all partitions.
+    pub(super) fn compare(
+        &self,
+        positions: Vec<(JournalName, Partition, Offset)>,
+    ) -> LocalBoxFuture<'static, Happened> {
+        let log = self.log.clone();
+        let count = [JournalName::Events, JournalName::Parked].map(|name| log.journal(name).partitions());
+        let are_all_ours = usize::from(count[0]) + usize::from(count[1]) == positions.len();
+        let comparing = async move {
+            let mut is_everything = are_all_ours;
+            for (name, partition, position) in positions {
+                let bounds = log.journal(name).bounds(partition).await?;
+                is_everything &= bounds.first == bounds.end || position >= bounds.end;
+            }
+            Ok(Happened::Compared { is_everything })
+        };
+        comparing
+            .map(|compared: Result<_, ReadError>| compared.unwrap_or_else(Happened::Failed))
+            .boxed_local()
+    }
+
     /// Begins to take over a partition.
     pub(super) fn take_over(&self, grant: Grant, repeat_memory: usize) -> LocalBoxFuture<'static, Happened> {
         let Grant { journal, partition, epoch, committed } = grant;

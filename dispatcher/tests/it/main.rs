@@ -1,6 +1,8 @@
 //! The dispatcher over a real log and real sockets: what leaves it, what it survives, what it takes over.
 
 mod delivery;
+mod group;
+mod rebalance;
 mod receiver;
 mod surroundings;
 mod survival;

@@ -25,8 +25,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// A dispatcher that runs on a thread of its own, as in earnest.
 pub(crate) struct Running {
     pub(crate) log: EmbeddedLog,
-    stop: CancellationToken,
-    ended: oneshot::Receiver<Result<(), DispatcherError>>,
+    process: Process,
 }
 
 pub(crate) fn open(directory: &Path) -> EmbeddedLog {
@@ -41,24 +40,48 @@ pub(crate) fn open(directory: &Path) -> EmbeddedLog {
 }
 
 pub(crate) fn start(log: EmbeddedLog, settings: Settings, webhooks: Vec<Webhook>) -> Running {
-    let (sender, webhooks) = watch::channel(Some(Arc::new(webhooks.into_iter().collect())));
-    let dispatcher = Dispatcher::new(settings, log.clone(), webhooks, Clock::start()).expect("a dispatcher");
-    let (stop, (tell, ended)) = (CancellationToken::new(), oneshot::channel());
-    let stopped = stop.clone();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let result = runtime.block_on(dispatcher.run(stopped));
-        drop(sender);
-        let _ = tell.send(result);
-    });
-    Running { log, stop, ended }
+    let process = Process::start(log.clone(), settings, webhooks);
+    Running { log, process }
+}
+
+/// A dispatcher over any log, on a thread of its own.
+pub(crate) struct Process {
+    stop: CancellationToken,
+    ended: oneshot::Receiver<Result<(), DispatcherError>>,
+    is_ready: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Process {
+    pub(crate) fn start<L: Log>(log: L, settings: Settings, webhooks: Vec<Webhook>) -> Self {
+        let (sender, webhooks) = watch::channel(Some(Arc::new(webhooks.into_iter().collect())));
+        let dispatcher = Dispatcher::new(settings, log, webhooks, Clock::start()).expect("a dispatcher");
+        let is_ready = Box::new(dispatcher.readiness());
+        let (stop, (tell, ended)) = (CancellationToken::new(), oneshot::channel());
+        let stopped = stop.clone();
+        std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let result = runtime.block_on(dispatcher.run(stopped));
+            drop(sender);
+            let _ = tell.send(result);
+        });
+        Self { stop, ended, is_ready }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        (self.is_ready)()
+    }
+
+    pub(crate) async fn stop(self) -> Result<(), DispatcherError> {
+        self.stop.cancel();
+        self.ended.await.expect("an end")
+    }
 }
 
 impl Running {
     /// Asks it to stop, waits, and closes the log.
     pub(crate) async fn stop(self) -> Result<(), DispatcherError> {
-        self.stop.cancel();
-        let result = self.ended.await.expect("an end");
+        let result = self.process.stop().await;
         self.log.close().await;
         result
     }
@@ -66,9 +89,8 @@ impl Running {
     /// Takes the log away under it: whatever it had not written is forgotten, as by a kill.
     pub(crate) async fn kill(self) {
         self.log.close().await;
-        self.stop.cancel();
         // It can't drain without a log; how it ends is of no interest.
-        let _ = self.ended.await;
+        let _ = self.process.stop().await;
     }
 }
 
