@@ -1,12 +1,13 @@
 //! Membership in a consumer group: which partitions are ours, and the commits under that ownership.
 //!
-//! The member fetches nothing; it holds partitions, and commits. All of it happens on one thread: a commit
-//! can't overtake the loss of its partition, and the coordinator refuses those of a member that it has
-//! given up. A grant begins with a commit of its epoch, so no two owners have the same.
+//! The member fetches nothing; it listens to the group and holds partitions. Commits are made beside it, one
+//! request at a time, because one waits for as long as the coordinator is away; none is begun after the loss of
+//! its partition, and the coordinator refuses those of a member that it has given up. A grant begins with a
+//! commit of its epoch, so no two owners have the same.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::metrics::Gauge;
@@ -33,6 +34,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) enum Command {
     /// Commit a position.
     Commit(CommitCommand),
+    /// The commits that were handed over have been made, or not.
+    Committed,
     /// A partition that is being revoked is not worked on any more.
     LetGo(Partition, Epoch),
     /// Leave the group.
@@ -75,6 +78,8 @@ pub(super) struct Member {
     pub(super) drain_timeout: Duration,
     pub(super) owned: Gauge,
     pub(super) log_is_closed: watch::Receiver<bool>,
+    /// Makes the commits; none once the member is leaving.
+    pub(super) committer: Mutex<Option<SyncSender<Vec<CommitCommand>>>>,
     pub(super) state: Mutex<State>,
 }
 
@@ -82,6 +87,8 @@ pub(super) struct Member {
 #[derive(Debug, Default)]
 pub(super) struct State {
     held: BTreeMap<Partition, Held>,
+    queued: Vec<CommitCommand>,
+    is_committing: bool,
     leaving: bool,
 }
 
@@ -130,32 +137,82 @@ impl Member {
     }
 }
 
+/// Commits what it is given, all in one request, and waits for the answers: the member meanwhile listens to the
+/// group, or we would not hear that we are taken for dead while the coordinator is away.
+fn commit_all(
+    consumer: &BaseConsumer<Member>,
+    batches: &Receiver<Vec<CommitCommand>>,
+    done: &SyncSender<Command>,
+) {
+    while let Ok(commits) = batches.recv() {
+        let member = consumer.context();
+        let result = member.store(consumer, &positions(&commits)).map_err(|error| {
+            // While members come and go that is how it is; whoever commits does so again.
+            tracing::debug!(topic = member.topic, %error, "a commit was not made");
+            CommitError::Retry
+        });
+        for commit in commits {
+            let _ = commit.acknowledge.send(result);
+        }
+        // Refused only by a member that has left.
+        let _ = done.send(Command::Committed);
+    }
+}
+
 /// Takes part in the group until told to leave.
-pub(super) fn take_part(consumer: BaseConsumer<Member>) {
-    let member = std::sync::Arc::clone(consumer.context());
+pub(super) fn take_part(
+    consumer: BaseConsumer<Member>,
+    batches: Receiver<Vec<CommitCommand>>,
+    done: SyncSender<Command>,
+) {
+    let member = Arc::clone(consumer.context());
     if let Err(error) = consumer.subscribe(&[&member.topic]) {
         tracing::error!(topic = member.topic, %error, "failed to join the group");
         return;
     }
-    while member.stays() {
-        if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
-            tracing::warn!(topic = member.topic, %error, "the group");
+    std::thread::scope(|threads| {
+        let committing = &consumer;
+        threads.spawn(move || commit_all(committing, &batches, &done));
+        while member.stays() {
+            if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
+                tracing::warn!(topic = member.topic, %error, "the group");
+            }
+            member.grant_assigned(&consumer);
+            member.work(POLL_INTERVAL);
         }
-        member.grant_assigned(&consumer);
-        let commands = member.next_commands(POLL_INTERVAL);
-        member.obey(&consumer, commands);
-    }
+        member.finish_commits();
+    });
     // Dropping the consumer leaves the group: the partitions go to others at once.
 }
 
 impl Member {
-    fn obey(&self, consumer: &BaseConsumer<Self>, commands: Vec<Command>) {
-        let mut commits = Vec::new();
+    /// Does what it is told, and waits at most this long for it.
+    fn work(&self, within: Duration) {
+        let commands = self.next_commands(within);
+        self.obey(commands);
+        self.commit_queued();
+    }
+
+    /// The last commits; then the committer ends.
+    fn finish_commits(&self) {
+        let deadline = self.clock.elapsed() + self.drain_timeout;
+        self.commit_queued();
+        while self.state().is_committing && self.clock.elapsed() < deadline {
+            self.work(POLL_INTERVAL);
+        }
+        drop(self.committer().take());
+    }
+
+    fn committer(&self) -> MutexGuard<'_, Option<SyncSender<Vec<CommitCommand>>>> {
+        self.committer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn obey(&self, commands: Vec<Command>) {
         for command in commands {
             match command {
-                Command::Commit(commit) => commits.push(commit),
+                Command::Commit(commit) => self.state().queued.push(commit),
+                Command::Committed => self.state().is_committing = false,
                 Command::LetGo(partition, epoch) => {
-                    self.commit(consumer, std::mem::take(&mut commits));
                     if self.held(partition).is_some_and(|held| held.is_under(epoch)) {
                         self.set_held(partition, None);
                     }
@@ -163,33 +220,28 @@ impl Member {
                 Command::Leave => self.state().leaving = true,
             }
         }
-        self.commit(consumer, commits);
     }
 
-    /// Commits, all in one request; of one partition the last that was asked for.
-    fn commit(&self, consumer: &BaseConsumer<Self>, commits: Vec<CommitCommand>) {
+    /// Hands what is queued to the committer, unless it is at work: then it takes the rest later.
+    fn commit_queued(&self) {
+        if self.state().is_committing {
+            return;
+        }
+        let queued = std::mem::take(&mut self.state().queued);
         let is_held = |commit: &CommitCommand| {
             self.held(commit.partition).is_some_and(|held| held.is_under(commit.epoch))
         };
-        let (ours, fenced): (Vec<_>, Vec<_>) = commits.into_iter().partition(is_held);
-        // Whoever has stopped waiting for the answer has dropped the other half: that is no error.
+        let (ours, fenced): (Vec<_>, Vec<_>) = queued.into_iter().partition(is_held);
         for commit in fenced {
+            // Whoever has stopped waiting for the answer has dropped the other half: that is no error.
             let _ = commit.acknowledge.send(Err(CommitError::Fenced));
         }
         if ours.is_empty() {
             return;
         }
-        let mut positions = BTreeMap::new();
-        for commit in &ours {
-            let committed = Committed { offset: commit.offset, metadata: commit.metadata.clone() };
-            positions.insert(commit.partition, Stored { epoch: commit.epoch, committed: Some(committed) });
-        }
-        let result = self.store(consumer, &positions).map_err(|error| {
-            tracing::warn!(topic = self.topic, %error, "a commit was not made");
-            CommitError::Retry
-        });
-        for commit in ours {
-            let _ = commit.acknowledge.send(result);
+        if let Some(committer) = &*self.committer() {
+            // Refused only by a committer that has ended; dropping the commits answers them.
+            self.state().is_committing = committer.try_send(ours).is_ok();
         }
     }
 
@@ -257,7 +309,7 @@ impl Member {
     }
 
     /// Tells the owner, and gives it time: it settles, commits, and lets go.
-    fn drain(&self, consumer: &BaseConsumer<Self>, revoked: &[Partition]) {
+    fn drain(&self, revoked: &[Partition]) {
         for partition in revoked {
             match self.held(*partition) {
                 Some(Held::Granted(epoch)) => {
@@ -269,10 +321,9 @@ impl Member {
             }
         }
         let deadline = self.clock.elapsed() + self.drain_timeout;
-        while self.are_revoking() && self.stays() && self.clock.elapsed() < deadline {
-            let left = deadline.saturating_sub(self.clock.elapsed());
-            let commands = self.next_commands(left.min(POLL_INTERVAL));
-            self.obey(consumer, commands);
+        let is_busy = || self.are_revoking() || self.state().is_committing;
+        while is_busy() && self.stays() && self.clock.elapsed() < deadline {
+            self.work(POLL_INTERVAL);
         }
     }
 
@@ -303,6 +354,15 @@ impl Member {
     }
 }
 
+/// Of one partition the last that was asked for.
+fn positions(commits: &[CommitCommand]) -> BTreeMap<Partition, Stored> {
+    let stored = |commit: &CommitCommand| {
+        let committed = Committed { offset: commit.offset, metadata: commit.metadata.clone() };
+        (commit.partition, Stored { epoch: commit.epoch, committed: Some(committed) })
+    };
+    commits.iter().map(stored).collect()
+}
+
 fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
     let number = |partition: i32| u16::try_from(partition).ok().map(Partition);
     list.elements().iter().filter_map(|element| number(element.partition())).collect()
@@ -329,7 +389,7 @@ impl ConsumerContext for Member {
             let lost = consumer.assignment_lost();
             tracing::info!(topic = self.topic, count, lost, "partitions are revoked");
             if !lost {
-                self.drain(consumer, &changed);
+                self.drain(&changed);
             }
             self.lose(&changed);
             consumer.incremental_unassign(list)

@@ -33,6 +33,7 @@ impl KafkaOwnership {
     pub(super) fn new(journal: JournalName, shared: Arc<Shared>) -> Self {
         let (commands, received) = sync_channel(COMMANDS);
         let (tell, changes) = mpsc::channel(CHANGES);
+        let (committer, batches) = sync_channel(1);
         let member = Member {
             topic: shared.topics.journal(journal),
             commands: Mutex::new(received),
@@ -41,13 +42,17 @@ impl KafkaOwnership {
             drain_timeout: shared.drain_timeout,
             owned: ::metrics::gauge!(metrics::OWNED_PARTITIONS, "journal" => journal.as_str()),
             log_is_closed: shared.is_closed.subscribe(),
+            committer: Mutex::new(Some(committer)),
             state: Mutex::default(),
         };
         let config = shared.clients.member(journal.as_str());
         let consumer: Result<BaseConsumer<Member>, KafkaError> =
             BaseConsumer::from_config_and_context(&config, member);
         match consumer {
-            Ok(consumer) => shared.start_member(journal, move || take_part(consumer)),
+            Ok(consumer) => {
+                let done = commands.clone();
+                shared.start_member(journal, move || take_part(consumer, batches, done));
+            }
             Err(error) => shared.fail(format!("failed to make a group's member: {error}")),
         }
         Self { journal, commands, changes, shared }

@@ -5,7 +5,7 @@
 //! limit and never get full. A producer that fails for good is replaced by the supervisor; what it had not
 //! got acknowledged ends `Unknown`, as does what is not acknowledged within the message time-out.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -62,6 +62,8 @@ struct Reports {
     /// Which producer of this shard, counted from 0.
     life: u64,
     failed: SyncSender<Supervision>,
+    /// No broker has answered since.
+    is_cut_off: AtomicBool,
 }
 
 /// What the supervisor is told.
@@ -236,7 +238,10 @@ fn producer(
     life: u64,
     failed: &SyncSender<Supervision>,
 ) -> Result<Sender, KafkaError> {
-    Sender::from_config_and_context(config, Reports { shard, life, failed: failed.clone() })
+    Sender::from_config_and_context(
+        config,
+        Reports { shard, life, failed: failed.clone(), is_cut_off: AtomicBool::new(false) },
+    )
 }
 
 impl Reports {
@@ -255,8 +260,8 @@ impl ClientContext for Reports {
         client::tell(&error, reason);
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Fatal) => self.fail(),
-            Some(RDKafkaErrorCode::AllBrokersDown) => {
-                tracing::warn!(reason, "no broker answers, appends wait");
+            Some(RDKafkaErrorCode::AllBrokersDown) if !self.is_cut_off.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(producer = self.shard, reason, "no broker answers, appends wait");
             }
             _ => {}
         }
@@ -281,6 +286,10 @@ impl ProducerContext for Reports {
                 Err(AppendError::Unknown)
             }
         };
+        if told.is_ok() && self.is_cut_off.load(Ordering::Relaxed) {
+            self.is_cut_off.store(false, Ordering::Relaxed);
+            tracing::info!(producer = self.shard, "brokers answer again");
+        }
         match told {
             Ok(_) => pending.counters.appended.increment(1),
             Err(_) => pending.counters.unknown.increment(1),

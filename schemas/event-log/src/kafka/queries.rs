@@ -26,6 +26,8 @@ const QUESTIONS: usize = 64;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the next record of a stretch.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two warnings that the cluster does not answer.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two attempts at a question that the cluster could not answer.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -39,12 +41,19 @@ pub(super) struct Stretch {
     pub(super) limit: ReadLimit,
 }
 
-/// Why a question was not answered.
+/// Why a question was not answered, for who asked it.
 #[derive(Debug)]
 enum Unanswered {
     /// It may be the next time.
-    Transient(KafkaError),
+    Transient,
     /// It will not be.
+    Final(ReadError),
+}
+
+/// The same, with what the client said.
+#[derive(Debug)]
+enum NoAnswer {
+    Transient(KafkaError),
     Final(ReadError),
 }
 
@@ -76,7 +85,7 @@ impl Queries {
         let mut threads = Vec::with_capacity(THREADS);
         for number in 0..THREADS {
             let consumer = config.create_with_context(Voice).map_err(|error| settings(error.to_string()))?;
-            let inquirer = Inquirer { consumer, clock, at: None };
+            let inquirer = Inquirer { consumer, config: config.clone(), clock, at: None, warned_at: None };
             let receiver = Arc::clone(&receiver);
             let thread = std::thread::Builder::new().name(format!("kafka-query-{number}"));
             let thread = thread.spawn(move || inquirer.serve(&receiver));
@@ -105,12 +114,10 @@ impl Queries {
                 match answer.await.map_err(|_| ReadError::Closed)? {
                     Ok(answer) => return Ok(answer),
                     Err(Unanswered::Final(error)) => return Err(error),
-                    Err(Unanswered::Transient(error)) => {
-                        tracing::warn!(%error, "Kafka does not answer a read, trying again");
-                    }
+                    // The thread has waited already.
+                    Err(Unanswered::Transient) => {}
                 }
             }
-            tokio::time::sleep(ASK_AGAIN).await;
         }
     }
 
@@ -127,9 +134,11 @@ impl Queries {
 /// One thread with its consumer.
 struct Inquirer {
     consumer: BaseConsumer<Voice>,
+    config: ClientConfig,
     clock: Clock,
     /// Where the consumer stands: the next question may go on from there.
     at: Option<(String, Partition, Offset)>,
+    warned_at: Option<Duration>,
 }
 
 impl Inquirer {
@@ -139,24 +148,47 @@ impl Inquirer {
             // Whoever has stopped waiting for the reply has dropped the other half: that is no error.
             match question {
                 Ok(Question::Stretch(asked, reply)) => {
-                    let _ = reply.send(self.stretch(&asked));
+                    let answer = self.stretch(&asked);
+                    let _ = reply.send(self.told(answer));
                 }
                 Ok(Question::Bounds(topic, partition, reply)) => {
-                    let _ = reply.send(self.bounds(&topic, partition));
+                    let answer = self.bounds(&topic, partition);
+                    let _ = reply.send(self.told(answer));
                 }
                 Ok(Question::Close) | Err(_) => return,
             }
         }
     }
 
-    fn bounds(&self, topic: &str, partition: Partition) -> Result<Bounds, Unanswered> {
+    /// What the asker is told. A client may keep what it learned of partitions while they had no leader, and
+    /// believe it for ever: after a question that was not answered, and a moment, another client asks.
+    fn told<T>(&mut self, answer: Result<T, NoAnswer>) -> Result<T, Unanswered> {
+        let error = match answer {
+            Ok(answer) => return Ok(answer),
+            Err(NoAnswer::Final(error)) => return Err(Unanswered::Final(error)),
+            Err(NoAnswer::Transient(error)) => error,
+        };
+        let now = self.clock.elapsed();
+        if self.warned_at.is_none_or(|at| now >= at + WARN_INTERVAL) {
+            self.warned_at = Some(now);
+            tracing::warn!(%error, "Kafka does not answer a read, trying again");
+        }
+        std::thread::sleep(ASK_AGAIN);
+        match self.config.create_with_context(Voice) {
+            Ok(consumer) => (self.consumer, self.at) = (consumer, None),
+            Err(error) => tracing::error!(%error, "failed to make a client for reads"),
+        }
+        Err(Unanswered::Transient)
+    }
+
+    fn bounds(&self, topic: &str, partition: Partition) -> Result<Bounds, NoAnswer> {
         let asked = self.consumer.fetch_watermarks(topic, i32::from(partition.0), ANSWER_TIMEOUT);
-        let (first, end) = asked.map_err(Unanswered::of)?;
+        let (first, end) = asked.map_err(NoAnswer::of)?;
         let offset = |offset: i64| Offset(u64::try_from(offset).unwrap_or(0));
         Ok(Bounds { first: offset(first), end: offset(end) })
     }
 
-    fn stretch(&mut self, asked: &Stretch) -> Result<Batch, Unanswered> {
+    fn stretch(&mut self, asked: &Stretch) -> Result<Batch, NoAnswer> {
         let bounds = self.bounds(&asked.topic, asked.partition)?;
         let from = if asked.from == Offset::START { bounds.first } else { asked.from };
         if from < bounds.first {
@@ -175,7 +207,7 @@ impl Inquirer {
         read.map(|()| batch)
     }
 
-    fn go_to(&mut self, asked: &Stretch, from: Offset) -> Result<(), Unanswered> {
+    fn go_to(&mut self, asked: &Stretch, from: Offset) -> Result<(), NoAnswer> {
         let place = (asked.topic.clone(), asked.partition, from);
         if self.at.as_ref() == Some(&place) {
             return Ok(());
@@ -184,7 +216,7 @@ impl Inquirer {
         assignment
             .add_partition_offset(&asked.topic, i32::from(asked.partition.0), position(from))
             .and_then(|()| self.consumer.assign(&assignment))
-            .map_err(Unanswered::of)?;
+            .map_err(NoAnswer::of)?;
         self.at = Some(place);
         Ok(())
     }
@@ -197,14 +229,14 @@ impl Inquirer {
     }
 
     /// Reads until a limit or the end; the consumer then stands where the batch says to go on.
-    fn read(&mut self, asked: &Stretch, end: Offset, batch: &mut Batch) -> Result<(), Unanswered> {
+    fn read(&mut self, asked: &Stretch, end: Offset, batch: &mut Batch) -> Result<(), NoAnswer> {
         let mut bytes = 0;
         let mut patience = self.clock.elapsed() + RECORD_TIMEOUT;
         while batch.next < end && batch.records.len() < asked.limit.records {
             let Some(polled) = self.consumer.poll(Duration::from_millis(100)) else {
                 if self.clock.elapsed() >= patience {
                     let late = RDKafkaErrorCode::OperationTimedOut;
-                    return Err(Unanswered::Transient(KafkaError::MessageConsumption(late)));
+                    return Err(NoAnswer::Transient(KafkaError::MessageConsumption(late)));
                 }
                 continue;
             };
@@ -214,7 +246,7 @@ impl Inquirer {
                     let bounds = self.bounds(&asked.topic, asked.partition)?;
                     return Err(asked.expired(bounds.first));
                 }
-                Err(error) => return Err(Unanswered::of(error)),
+                Err(error) => return Err(NoAnswer::of(error)),
             };
             if message.topic() != asked.topic || message.partition() != i32::from(asked.partition.0) {
                 continue;
@@ -240,12 +272,12 @@ impl Inquirer {
 }
 
 impl Stretch {
-    fn expired(&self, first: Offset) -> Unanswered {
-        Unanswered::Final(ReadError::Expired { partition: self.partition, asked: self.from, first })
+    fn expired(&self, first: Offset) -> NoAnswer {
+        NoAnswer::Final(ReadError::Expired { partition: self.partition, asked: self.from, first })
     }
 }
 
-impl Unanswered {
+impl NoAnswer {
     fn of(error: KafkaError) -> Self {
         match error.rdkafka_error_code() {
             Some(
