@@ -10,6 +10,7 @@
 
 pub mod conformance;
 pub mod embedded;
+mod ending;
 mod error;
 mod fence;
 pub mod kafka;

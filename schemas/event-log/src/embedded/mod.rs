@@ -31,7 +31,6 @@ mod tests;
 mod transaction;
 mod writer;
 
-use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -50,6 +49,7 @@ use self::positions::EndWatch;
 use self::queue::{Command, WriteQueue};
 use self::readers::ReadQueue;
 use self::released::Released;
+use crate::ending;
 use crate::{Durability, Epoch, JournalName, Log, LogFailure, OpenError, PartitionCounts, TableName};
 
 /// The embedded log, open. Cheap to clone; when the last clone and everything made from it is dropped, its
@@ -113,16 +113,7 @@ impl EmbeddedLog {
         self.shared.readers.close().await;
         let threads =
             std::mem::take(&mut *self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a thread of the log panicked");
-                }
-            }
-        });
-        if joined.await.is_err() {
-            tracing::error!("the threads of the log could not be waited for");
-        }
+        ending::join(threads).await;
     }
 }
 
@@ -148,12 +139,6 @@ impl Log for EmbeddedLog {
     }
 
     async fn failed(&self) -> LogFailure {
-        let mut failure = self.shared.failure.clone();
-        let failed = failure.wait_for(Option::is_some).await.ok().and_then(|failed| failed.clone());
-        match failed {
-            Some(failure) => failure,
-            // Both writers have ended without a failure: the log was closed.
-            None => pending().await,
-        }
+        ending::failure(self.shared.failure.clone()).await
     }
 }

@@ -19,7 +19,6 @@ mod queries;
 mod table;
 mod topics;
 
-use std::future::pending;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -37,6 +36,7 @@ use self::followers::Followers;
 use self::producers::Producers;
 use self::queries::Queries;
 use self::topics::TopicNames;
+use crate::ending;
 use crate::{Durability, JournalName, Log, LogFailure, OpenError, PartitionCounts, ReadError, TableName};
 
 /// The least that may be pending: some records of the largest size.
@@ -177,16 +177,7 @@ impl KafkaLog {
         self.shared.close();
         let mut threads = std::mem::take(&mut *self.shared.threads());
         threads.extend(self.shared.followers.take_threads());
-        let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a thread of the log panicked");
-                }
-            }
-        });
-        if joined.await.is_err() {
-            tracing::error!("the threads of the log could not be waited for");
-        }
+        ending::join(threads).await;
     }
 }
 
@@ -212,11 +203,6 @@ impl Log for KafkaLog {
     }
 
     async fn failed(&self) -> LogFailure {
-        let mut failure = self.shared.failure.subscribe();
-        let failed = failure.wait_for(Option::is_some).await.ok().and_then(|failed| failed.clone());
-        match failed {
-            Some(failure) => failure,
-            None => pending().await,
-        }
+        ending::failure(self.shared.failure.subscribe()).await
     }
 }
