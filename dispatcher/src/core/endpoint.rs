@@ -15,6 +15,10 @@ use super::breaker::Breaker;
 use super::lane::Lane;
 use super::remote::RemoteLane;
 
+/// After a hold that did not lead anywhere deliveries are parked at once for so long: a window is no place to
+/// wait for a slow endpoint.
+const HOLD_PAUSE: Duration = Duration::from_secs(10);
+
 /// What is known of one endpoint.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -36,6 +40,8 @@ pub(crate) struct Endpoint {
     pub(crate) parking: usize,
     /// The highest offset in `parked` that this process appended for it.
     pub(crate) last_parked: Option<Offset>,
+    /// The end of the latest hold; none, once deliveries have gone out directly since.
+    held_until: Option<Timestamp>,
 }
 
 /// The backlog of an endpoint, by who owns its partition of `parked`.
@@ -71,6 +77,7 @@ impl Endpoint {
             lane: EndpointLane::Remote(RemoteLane::new(None)),
             parking: 0,
             last_parked: None,
+            held_until: None,
         }
     }
 
@@ -95,23 +102,37 @@ impl Endpoint {
         if !self.breaker.is_closed() {
             return Route::Park;
         }
-        let (is_free, is_held) = match &self.lane {
+        let passed = match &self.lane {
             EndpointLane::Owned(lane) => {
-                let passed = |parked: Offset| lane.cursor() > parked;
-                let is_free = self.parking == 0 && lane.is_caught_up() && self.last_parked.is_none_or(passed);
-                // Under steady traffic the end of the lane would never be reached otherwise.
-                (is_free, lane.is_nearly_caught_up())
+                lane.is_caught_up() && self.last_parked.is_none_or(|parked| lane.cursor() > parked)
             }
-            EndpointLane::Remote(lane) => {
-                let is_free = self.parking == 0 && lane.is_caught_up() && lane.has_passed(self.last_parked);
-                (is_free, lane.held_until(now).is_some())
-            }
+            EndpointLane::Remote(lane) => lane.is_caught_up() && lane.has_passed(self.last_parked),
         };
-        match (is_free, is_held) {
-            (true, _) => Route::Direct,
-            (false, true) => Route::Hold,
-            (false, false) => Route::Park,
+        if passed && self.parking == 0 {
+            Route::Direct
+        } else if self.hold_ends(now).is_some() {
+            Route::Hold
+        } else {
+            Route::Park
         }
+    }
+
+    /// Under steady traffic the end of a lane is never reached, because something is always on its way there.
+    /// So where little is left before it, deliveries are held for a moment instead of being parked.
+    pub(crate) fn begin_hold(&mut self, hold: Duration, now: Timestamp) {
+        if self.held_until.is_none_or(|until| until.after(HOLD_PAUSE) <= now) {
+            self.held_until = Some(now.after(hold));
+        }
+    }
+
+    /// The end of the hold, while there is one.
+    pub(crate) fn hold_ends(&self, now: Timestamp) -> Option<Timestamp> {
+        self.held_until.filter(|until| *until > now)
+    }
+
+    /// Deliveries go out directly: another hold may begin at any time.
+    pub(crate) fn end_hold(&mut self) {
+        self.held_until = None;
     }
 
     /// Its lane, which another process owns, has been written down. What opened the breaker here has been
@@ -119,10 +140,13 @@ impl Endpoint {
     /// closes here.
     pub(crate) fn see_lane(&mut self, record: Option<&LaneRecord>, hold: Duration, now: Timestamp) {
         let EndpointLane::Remote(lane) = &mut self.lane else { return };
-        let keeps_up = lane.see(record, self.last_parked, hold, now);
+        let keeps_up = lane.see(record, self.last_parked);
         let has_passed = self.parking == 0 && lane.has_passed(self.last_parked);
         if (keeps_up || has_passed) && !self.breaker.is_closed() {
             self.breaker = Breaker::Closed { failures: 0 };
+        }
+        if keeps_up && self.route(now) == Route::Park {
+            self.begin_hold(hold, now);
         }
     }
 
@@ -193,25 +217,24 @@ mod tests {
         }
     }
 
-    /// Under steady traffic something of ours is always behind the cursor: a lane that keeps up is waited for.
     #[test]
-    fn a_lane_that_keeps_up_is_waited_for_once_and_not_for_long() {
+    fn a_lane_that_keeps_up_is_waited_for_and_not_for_long() {
         let mut endpoint = endpoint(OPEN, 0, Some(10));
         endpoint.see_lane(Some(&record(5, false, None)), HOLD, Timestamp(0));
         assert_eq!(endpoint.route(Timestamp(0)), Route::Park);
         endpoint.last_parked = Some(Offset(20));
         endpoint.see_lane(Some(&record(15, false, None)), HOLD, Timestamp(1_000));
         assert_eq!(endpoint.breaker, CLOSED, "it has passed what was parked by the record before");
-        assert_eq!(endpoint.route(Timestamp(1_000)), Route::Hold);
-        assert_eq!(endpoint.route(Timestamp(3_000)), Route::Park, "no record came");
-        endpoint.see_lane(Some(&record(25, false, None)), HOLD, Timestamp(2_000));
-        assert_eq!(endpoint.route(Timestamp(2_000)), Route::Park, "others still wait there");
-        endpoint.see_lane(Some(&record(26, false, None)), HOLD, Timestamp(3_000));
-        assert_eq!(endpoint.route(Timestamp(3_000)), Route::Hold);
-        endpoint.see_lane(Some(&record(27, true, None)), HOLD, Timestamp(4_000));
-        assert_eq!(endpoint.route(Timestamp(4_000)), Route::Direct);
+        assert_eq!(endpoint.route(Timestamp(2_999)), Route::Hold);
+        assert_eq!(endpoint.route(Timestamp(3_000)), Route::Park);
+        endpoint.see_lane(Some(&record(25, false, None)), HOLD, Timestamp(4_000));
+        assert_eq!(endpoint.route(Timestamp(4_000)), Route::Park, "not again so soon");
+        endpoint.see_lane(Some(&record(26, false, None)), HOLD, Timestamp(13_000));
+        assert_eq!(endpoint.route(Timestamp(13_000)), Route::Hold);
+        endpoint.see_lane(Some(&record(27, true, None)), HOLD, Timestamp(14_000));
+        assert_eq!(endpoint.route(Timestamp(14_000)), Route::Direct);
         endpoint.breaker = OPEN;
-        assert_eq!(endpoint.route(Timestamp(4_000)), Route::Park);
+        assert_eq!(endpoint.route(Timestamp(14_000)), Route::Park);
     }
 
     #[test]

@@ -351,17 +351,18 @@ impl Core {
     /// When the endpoint is to be looked at although nothing ends there.
     fn endpoint_due(&self, key: EndpointKey) -> Option<Timestamp> {
         let endpoint = self.endpoint(key);
-        let lane = match &endpoint.lane {
-            EndpointLane::Owned(lane) if self.works_lane(key) => lane,
-            EndpointLane::Owned(_) => return None,
-            EndpointLane::Remote(lane) => {
-                return lane.held_until(self.now).filter(|_| !endpoint.queue.is_empty());
-            }
-        };
+        let hold = endpoint.hold_ends(self.now).filter(|_| !endpoint.queue.is_empty());
+        let lane =
+            endpoint.owned().filter(|_| self.works_lane(key)).and_then(|lane| self.lane_due(key, lane));
+        hold.into_iter().chain(lane).min()
+    }
+
+    fn lane_due(&self, key: EndpointKey, lane: &Lane) -> Option<Timestamp> {
+        let breaker = self.endpoint(key).breaker;
         let exception = lane.first_due_exception().map(|(_, due)| due);
-        if endpoint.breaker.is_open() {
+        if breaker.is_open() {
             let head = lane.head().map(|(_, head)| head.parked.deadline);
-            let probe = endpoint.breaker.next_probe().filter(|_| head.is_some() || exception.is_some());
+            let probe = breaker.next_probe().filter(|_| head.is_some() || exception.is_some());
             let dying = lane.first_dying_exception().map(|(_, deadline)| deadline);
             [probe, head, dying].into_iter().flatten().min()
         } else {

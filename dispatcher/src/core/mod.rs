@@ -420,8 +420,8 @@ impl Core {
         self.webhooks = Some(Arc::clone(&webhooks));
         for key in (0..self.endpoints.len()).map(|index| EndpointKey(index as u64)) {
             let endpoint = self.endpoint_mut(key);
-            endpoint.webhook = webhooks.find(&endpoint.id).cloned();
-            if endpoint.webhook.is_none() {
+            let before = std::mem::replace(&mut endpoint.webhook, webhooks.find(&endpoint.id).cloned());
+            if before.is_some() && endpoint.webhook.is_none() {
                 self.cancel(key);
             }
             self.pump(key, actions);

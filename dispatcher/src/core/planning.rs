@@ -12,6 +12,7 @@ use hookline_schemas::ids::EventId;
 use hookline_schemas::time::Timestamp;
 
 use super::endpoint::Route;
+use super::lane::Lane;
 use super::outcomes::{Attempt, Target};
 use super::repeats::Seen;
 use super::window::Settled;
@@ -19,6 +20,9 @@ use super::{Action, AttemptKey, Core, DeliveryKey, EndpointKey, FetchedEvent, Pr
 
 /// The one quick retry comes within this time, with full jitter.
 const QUICK_RETRY: Duration = Duration::from_millis(300);
+
+/// How long the last deliveries of a lane of ours are waited for.
+const OWNED_HOLD: Duration = Duration::from_millis(500);
 
 /// How long after the deadline of an attempt its parked copy may go out.
 const DEADLINE_SLACK: Duration = Duration::from_secs(1);
@@ -138,9 +142,8 @@ impl Core {
     fn place(&mut self, key: DeliveryKey, endpoint: EndpointKey, actions: &mut Vec<Action>) {
         let queue_length = self.settings.endpoint_queue;
         let concurrency = self.settings.endpoint_concurrency;
-        let now = self.now;
+        let route = self.route(endpoint);
         let state = self.endpoint_mut(endpoint);
-        let route = state.route(now);
         if route == Route::Direct && state.in_flight < concurrency && state.queue.is_empty() {
             self.send(key, actions);
         } else if route == Route::Park || state.queue.len() >= queue_length {
@@ -152,6 +155,20 @@ impl Core {
                 self.set_timer(endpoint);
             }
         }
+    }
+
+    /// The way of a new delivery. A lane of ours in which nothing is left but what is in flight is waited for.
+    fn route(&mut self, key: EndpointKey) -> Route {
+        let now = self.now;
+        let endpoint = self.endpoint_mut(key);
+        match endpoint.route(now) {
+            Route::Direct => endpoint.end_hold(),
+            Route::Park if endpoint.owned().is_some_and(Lane::is_nearly_caught_up) => {
+                endpoint.begin_hold(OWNED_HOLD, now);
+            }
+            Route::Hold | Route::Park => {}
+        }
+        endpoint.route(now)
     }
 
     /// Sends deliveries that wait for a permit, or parks them where the endpoint takes none any more.

@@ -1,14 +1,7 @@
 //! The lane of an endpoint whose partition of `parked` another process owns, as the watch of `lanes` shows it.
-//!
-//! A record of `lanes` is a second old or more, and under steady traffic something of this process always
-//! stands behind its cursor. So once the lane has passed what stood there at the record before, deliveries are
-//! held for a moment instead of being parked: the next record shows that nothing is left to wait for.
-
-use std::time::Duration;
 
 use hookline_event_log::Offset;
 use hookline_schemas::delivery::LaneRecord;
-use hookline_schemas::time::Timestamp;
 
 /// What is known of a lane by its latest record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +14,6 @@ pub(crate) struct RemoteLane {
     is_healthy: bool,
     /// What this process had parked last when the record was seen.
     parked_then: Option<Offset>,
-    /// Deliveries are held until then.
-    held_until: Option<Timestamp>,
 }
 
 impl RemoteLane {
@@ -33,26 +24,15 @@ impl RemoteLane {
             is_caught_up: record.is_none_or(is_caught_up),
             is_healthy: record.is_none_or(|record| record.breaker.failed_probes.is_none()),
             parked_then: None,
-            held_until: None,
         }
     }
 
     /// The record has changed. Returns whether it is healthy and has passed what this process had parked by
-    /// the record before.
-    pub(crate) fn see(
-        &mut self,
-        record: Option<&LaneRecord>,
-        last_parked: Option<Offset>,
-        hold: Duration,
-        now: Timestamp,
-    ) -> bool {
-        let was_held = self.held_until.is_some();
-        let passes = |cursor: Offset| self.parked_then.is_some_and(|parked| cursor > parked);
+    /// the record before: under steady traffic something more always stands behind its cursor.
+    pub(crate) fn see(&mut self, record: Option<&LaneRecord>, last_parked: Option<Offset>) -> bool {
         let seen = Self::new(record);
-        let keeps_up = seen.is_healthy && passes(seen.cursor);
-        // Not twice in a row: what did not suffice once may not suffice for long.
-        let held_until = (keeps_up && !was_held).then(|| now.after(hold));
-        *self = Self { parked_then: last_parked, held_until, ..seen };
+        let keeps_up = seen.is_healthy && self.parked_then.is_some_and(|parked| seen.cursor > parked);
+        *self = Self { parked_then: last_parked, ..seen };
         keeps_up
     }
 
@@ -64,11 +44,6 @@ impl RemoteLane {
     /// Whether nothing waits in order.
     pub(crate) fn is_caught_up(&self) -> bool {
         self.is_caught_up
-    }
-
-    /// Until when deliveries are held, if they are.
-    pub(crate) fn held_until(&self, now: Timestamp) -> Option<Timestamp> {
-        self.held_until.filter(|until| *until > now)
     }
 }
 

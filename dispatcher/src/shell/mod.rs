@@ -267,7 +267,7 @@ impl<L: Log> Shell<L> {
                 Revoked::Wait => {}
             },
             OwnershipChange::Lost { partition } => {
-                tracing::warn!(journal = journal.as_str(), partition = partition.0, "lost a partition");
+                tracing::info!(journal = journal.as_str(), partition = partition.0, "lost a partition");
                 self.holdings.forget(journal, partition);
                 self.stop_working_on(journal, partition);
             }

@@ -116,6 +116,10 @@ async fn an_owner_that_does_not_know_yet_is_fenced_and_may_come_back() {
     pair.until_owned(&[EVENTS], 1).await;
     pair.append(60..80).await;
     pair.until_received(80).await;
+    // Granted anew while it is worked on: what was before is lost first.
+    pair.group.assign(EVENTS, 1);
+    pair.append(80..100).await;
+    pair.until_received(100).await;
     pair.stop().await;
 }
 

@@ -195,11 +195,11 @@ impl Model {
                 self.apply(step);
             }
             self.apply(Step::Settle { nth: 0 });
-            if self.unsettled.is_empty() && self.taken.is_empty() {
+            if self.unsettled.is_empty() && self.taken.is_empty() && self.lane.is_drained() {
                 return;
             }
         }
-        panic!("{:?} never came out", self.unsettled);
+        panic!("{:?} never came out, or {:?} never ends", self.unsettled, self.lane);
     }
 }
 
@@ -219,7 +219,6 @@ proptest! {
             model.apply(step);
         }
         model.drain();
-        prop_assert!(model.lane.is_drained());
     }
 }
 

@@ -4,6 +4,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "a panic fails the test")]
 
+mod alone;
 mod checks;
 mod group;
 mod log;
@@ -12,16 +13,11 @@ mod receivers;
 mod shell;
 mod world;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use hookline_event_log::{AppendError, Epoch, JournalName, Offset, Partition};
-use hookline_schemas::delivery::{AttemptOutcome, FailureReason, ParkedDelivery};
-use hookline_schemas::ids::WebhookId;
-use hookline_schemas::time::Timestamp;
+use hookline_event_log::{JournalName, Partition};
 use proptest::prelude::*;
 
-use super::{Action, Core, Input};
 use crate::settings::Settings;
 
 use log::{EVENT_PARTITIONS, LANE_PARTITIONS};
@@ -113,56 +109,21 @@ fn whoever_shared_the_lanes_under_faults_sends_directly_again() {
     }
 }
 
-/// A lane with one delivery that its receiver refuses for good: written down as settled once the dead letter is
-/// acknowledged, and not before.
+/// Under steady traffic something is always on its way into the lane; it ends there all the same.
 #[test]
-fn a_dead_letter_settles_by_its_acknowledgement() {
-    let mut core = Core::new(settings(), 1, 1, Timestamp(0));
-    let (partition, epoch, offset) = (Partition(0), Epoch(1), Offset(7));
-    let mut now = 0;
-    let mut step = |input| {
-        now += 1_000;
-        let mut actions = Vec::new();
-        core.step(input, Timestamp(now), &mut actions);
-        actions
-    };
-    step(Input::Webhooks(Arc::new([receivers::webhook("wh")].into_iter().collect())));
-    step(Input::LanesGranted { partition, epoch, registered: Offset::START, lanes: Vec::new() });
-    let parked = ParkedDelivery {
-        webhook: WebhookId::new("wh"),
-        event: receivers::event(1, Timestamp(0)),
-        tries: 0,
-        last_failure: None,
-        not_before: Timestamp(0),
-        deadline: Timestamp(u64::MAX),
-    };
-    let mut actions = step(Input::Followed { partition, epoch, records: vec![(offset, parked)] });
-    let mut written = None;
-    let mut buried = false;
-    for _ in 0..12 {
-        let mut inputs = vec![Input::TimerFired];
-        for action in actions.drain(..) {
-            match action {
-                Action::Attempt { attempt, .. } => {
-                    let outcome = AttemptOutcome::Rejected { reason: FailureReason::Status(410) };
-                    inputs.push(Input::AttemptFinished { attempt, outcome });
-                }
-                Action::PutLane { endpoint, epoch, record, .. } => {
-                    written = Some(record.clone());
-                    inputs.push(Input::LanePut { endpoint, epoch, record, acknowledged: true });
-                }
-                // Refused, for as long as this goes on.
-                Action::Bury { append, .. } => {
-                    buried = true;
-                    inputs.push(Input::Appended { append, result: Err(AppendError::NoSpace) });
-                }
-                _ => {}
-            }
-        }
-        actions.extend(inputs.into_iter().flat_map(&mut step));
+fn steady_traffic_leaves_the_lane_once_the_receiver_is_back() {
+    for (seed, processes) in [(1, 1), (3, 2), (4, 3)] {
+        let mut world = run(seed, Faults { processes, ..Faults::NONE });
+        let refuses_until = world.now.after(Duration::from_millis(200));
+        world.faults = Faults { refuses_until, ..world.faults };
+        let end = EVENTS + 2_000;
+        world.append_more(EVENTS..end, 10);
+        world.run();
+        checks::end(&world);
+        let parked = |from: u64| world.witness.parked.keys().filter(|(event, _)| *event >= from).count();
+        assert!(parked(EVENTS) > 20, "{seed}: {}", parked(EVENTS));
+        assert_eq!(parked(end - 300), 0, "{seed}: the last three seconds");
     }
-    let written = written.expect("the lane has been written down");
-    assert!(buried && !written.drained && written.cursor == offset.0, "{written:?}");
 }
 
 #[test]
@@ -183,6 +144,7 @@ fn faults() -> impl Strategy<Value = Faults> {
             receivers,
             down,
             poison,
+            ..Faults::NONE
         },
     )
 }

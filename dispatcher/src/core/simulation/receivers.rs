@@ -40,6 +40,9 @@ pub(super) fn answer(
     if is_poison(event, faults) {
         return (failed(500), 5);
     }
+    if faults.refuses_until > now {
+        return (failed(503), 5);
+    }
     if now >= HEALED {
         return delivered;
     }

@@ -36,6 +36,8 @@ pub(super) struct Faults {
     pub(super) receivers: bool,
     pub(super) down: bool,
     pub(super) poison: bool,
+    /// All but the healthy receiver answer 503.
+    pub(super) refuses_until: Timestamp,
 }
 
 impl Faults {
@@ -48,6 +50,7 @@ impl Faults {
         receivers: false,
         down: false,
         poison: false,
+        refuses_until: Timestamp(0),
     };
     pub(super) const ALL: Self = Self {
         processes: 3,
@@ -58,6 +61,7 @@ impl Faults {
         receivers: true,
         down: true,
         poison: true,
+        refuses_until: Timestamp(0),
     };
 }
 
