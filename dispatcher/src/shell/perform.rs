@@ -258,8 +258,12 @@ async fn load_until_it_succeeds<L: Log>(
     loop {
         let limit = ReadLimit { records: limit.max(1), bytes: LOAD_BYTES };
         match journal.read(partition, from, Some(key.clone()), limit).await {
+            // There is something before `until`: who says that the partition ends earlier does not know yet.
+            Ok(batch) if batch.records.is_empty() && batch.next < until => {
+                tokio::time::sleep(LOAD_AGAIN).await;
+            }
             Ok(batch) => {
-                let next = if batch.records.is_empty() { until } else { batch.next.min(until) };
+                let next = batch.next.min(until);
                 let in_range = batch.records.into_iter().filter(|record| record.offset < until);
                 let read = in_range.filter_map(|record| Some((record.offset, decode(&record.value).ok()?)));
                 return (read.collect(), next);

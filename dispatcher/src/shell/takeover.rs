@@ -1,5 +1,7 @@
 //! Taking over a partition: what the log says of it, read to the end before anything is done.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use hookline_event_log::{
     AppendError, Change, Committed, Entry, Epoch, Fence, Journal, JournalName, Log, Offset, Partition,
@@ -64,9 +66,9 @@ pub(super) async fn take_over_lanes<L: Log>(
     let table = log.table(TableName::Lanes);
     let marker = OwnerMarker { epoch: epoch.0 };
     let put = |key: String, value: Option<Bytes>| put_and_wait(table.clone(), partition, epoch, key, value);
-    put(marker.key(), Some(encode(&marker).into())).await?;
+    let marked = put(marker.key(), Some(encode(&marker).into())).await?;
 
-    let (markers, records) = load(&table, partition).await?;
+    let (markers, records) = load(&table, partition, marked).await?;
     let mut fence = Fence::default();
     for entry in &markers {
         fence.owner(partition, entry.epoch, entry.version);
@@ -88,14 +90,26 @@ pub(super) async fn take_over_lanes<L: Log>(
     Ok(Happened::TakenOver(inputs, source))
 }
 
-/// Everything that stands in a partition of the table: markers and lane records.
-async fn load<T: Table>(table: &T, partition: Partition) -> Result<(Vec<Entry>, Vec<Entry>), ReadError> {
+/// Everything that stands in a partition of the table: markers and lane records, of each key the latest. Read
+/// at least up to our own marker, because a broker that has been deposed may not know how far it goes.
+async fn load<T: Table>(
+    table: &T,
+    partition: Partition,
+    marked: Offset,
+) -> Result<(Vec<Entry>, Vec<Entry>), ReadError> {
     let mut watch = table.watch(&[partition]);
-    let mut entries = Vec::new();
-    while let Change::Entry(entry) = watch.next().await? {
-        entries.push(entry);
+    let mut latest: BTreeMap<Bytes, Entry> = BTreeMap::new();
+    let (mut is_loaded, mut is_marked) = (false, false);
+    while !(is_loaded && is_marked) {
+        match watch.next().await? {
+            Change::Entry(entry) => {
+                is_marked |= entry.version >= marked;
+                latest.insert(entry.key.clone(), entry);
+            }
+            Change::Loaded => is_loaded = true,
+        }
     }
-    let present = entries.into_iter().filter(|entry| entry.value.is_some());
+    let present = latest.into_values().filter(|entry| entry.value.is_some());
     Ok(present.partition(|entry| OwnerMarker::is_key(&entry.key)))
 }
 
@@ -106,7 +120,7 @@ async fn put_and_wait<T: Table>(
     epoch: Epoch,
     key: String,
     value: Option<Bytes>,
-) -> Result<(), ReadError> {
+) -> Result<Offset, ReadError> {
     loop {
         let put = table.put(partition, key.clone().into(), value.clone(), epoch).await;
         let acknowledged = match put {
@@ -114,7 +128,7 @@ async fn put_and_wait<T: Table>(
             Err(error) => Err(error),
         };
         match acknowledged {
-            Ok(_) => return Ok(()),
+            Ok(version) => return Ok(version),
             Err(AppendError::Closed) => return Err(ReadError::Closed),
             Err(error) => {
                 tracing::warn!(%error, "failed to write to lanes, trying again");

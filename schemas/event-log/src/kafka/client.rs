@@ -194,6 +194,18 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
+/// Whether the error is that of a connection, which the client makes again by itself.
+pub(super) fn is_of_connection(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::Resolve
+        )
+    )
+}
+
 /// An error that belongs to no record.
 pub(super) fn tell(error: &KafkaError, reason: &str) {
     let code = error.rdkafka_error_code();
@@ -207,11 +219,10 @@ pub(super) fn tell(error: &KafkaError, reason: &str) {
         _ => "other",
     };
     ::metrics::counter!(metrics::BROKER_ERRORS, "error" => label).increment(1);
-    match code {
-        // Every client says so at every attempt.
-        Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown) => {
-            tracing::debug!(%error, reason, "Kafka");
-        }
-        _ => tracing::warn!(%error, reason, "Kafka"),
+    // Every client says so at every attempt.
+    if is_of_connection(error) {
+        tracing::debug!(%error, reason, "Kafka");
+    } else {
+        tracing::warn!(%error, reason, "Kafka");
     }
 }

@@ -25,7 +25,7 @@ pub(super) async fn check(log: &KafkaLog, counts: PartitionCounts) -> Result<(),
     let put = table.put(Partition(0), Bytes::from_static(COUNTS_KEY), Some(value), Epoch(0)).await;
     let appending = put.map_err(|error| unreadable(log, &error))?;
     appending.await.map_err(|error| unreadable(log, &error))?;
-    // Another process may have written down others at the same moment: the last ones count, for both.
+    // Another process may have written down others at the same moment: the topics' own counts tell then.
     match stored(log).await? {
         Some(stored) => compare(&stored, counts),
         None => Err(unreadable(log, &"the partition counts were written and are not there")),

@@ -58,7 +58,8 @@ pub(super) enum Fed<T> {
 
 /// A partition, followed from an offset on. Dropping it lets go of the partition.
 pub(super) struct Feed {
-    queue: PartitionQueue<Voice>,
+    /// None while it is dropped.
+    queue: Option<PartitionQueue<Voice>>,
     follower: Arc<Follower>,
     topic: String,
     partition: Partition,
@@ -150,7 +151,7 @@ impl Follower {
         let mut assignment = TopicPartitionList::new();
         assignment.add_partition_offset(topic, number, position(from)).map_err(backend)?;
         self.consumer.incremental_assign(&assignment).map_err(backend)?;
-        Ok(Feed { queue, follower: Arc::clone(self), topic: topic.to_owned(), partition })
+        Ok(Feed { queue: Some(queue), follower: Arc::clone(self), topic: topic.to_owned(), partition })
     }
 
     fn let_go(&self, topic: &str, partition: Partition) {
@@ -161,8 +162,9 @@ impl Follower {
 impl Feed {
     /// The next message that is there, made into what the caller keeps of it.
     pub(super) fn poll<T>(&self, keep: impl FnOnce(&BorrowedMessage<'_>) -> T) -> Result<Fed<T>, ReadError> {
+        let Some(queue) = &self.queue else { return Ok(Fed::Nothing) };
         loop {
-            match self.queue.poll(Duration::ZERO) {
+            match queue.poll(Duration::ZERO) {
                 None => return Ok(Fed::Nothing),
                 Some(Ok(message)) => return Ok(Fed::Message(keep(&message))),
                 Some(Err(error)) => match error.rdkafka_error_code() {
@@ -189,6 +191,8 @@ impl Drop for Feed {
         if let Err(error) = self.follower.consumer.incremental_unassign(&assignment) {
             tracing::debug!(%error, "a partition was let go of already");
         }
+        // Before anybody else can follow it: they would share the queue's waker.
+        self.queue = None;
         self.follower.let_go(&self.topic, self.partition);
     }
 }

@@ -152,10 +152,15 @@ impl KafkaReader {
         while records.len() < limit.records.max(1) {
             let record = match self.carried.take() {
                 Some(record) => record,
-                None => match feed.poll(|message| queries::record(message))? {
-                    Fed::Message(record) => record,
-                    Fed::Nothing => break,
-                    Fed::OutOfRange => {
+                None => match feed.poll(|message| queries::record(message)) {
+                    Ok(Fed::Message(record)) => record,
+                    Ok(Fed::Nothing) => break,
+                    // What was taken before comes first; then the partition is followed again from behind it.
+                    Err(error) => {
+                        self.feed = None;
+                        return if records.is_empty() { Err(error) } else { Ok(records) };
+                    }
+                    Ok(Fed::OutOfRange) => {
                         self.feed = None;
                         let (journal, partition) = (self.journal.clone(), self.partition);
                         self.finding = Some(Box::pin(async move { journal.bounds(partition).await }));

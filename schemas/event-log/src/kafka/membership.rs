@@ -1,11 +1,12 @@
 //! Membership in a consumer group: which partitions are ours, and the commits under that ownership.
 //!
 //! The member fetches nothing; it listens to the group and holds partitions. Commits are made beside it, one
-//! request at a time, because one waits for as long as the coordinator is away; none is begun after the loss of
-//! its partition, and the coordinator refuses those of a member that it has given up. A grant begins with a
-//! commit of its epoch, so no two owners have the same.
+//! request at a time, because one waits for as long as the coordinator is away. The coordinator refuses those of
+//! a member that it has given up; one that is late all the same may rewind position and epoch, never skip. A
+//! grant begins with a commit of its epoch, which is at least the wall time.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,10 +23,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::client;
 use super::commit_words::Stored;
-use crate::{CommitError, Committed, Epoch, Offset, OwnershipChange, Partition};
+use crate::{CommitError, Committed, Epoch, LogFailure, Offset, OwnershipChange, Partition};
 
 /// How often the group is listened to while no command comes.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Between two attempts to grant.
+const GRANT_AGAIN: Duration = Duration::from_millis(500);
 /// For the committed positions of the partitions that are to be granted.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -80,6 +83,10 @@ pub(super) struct Member {
     pub(super) log_is_closed: watch::Receiver<bool>,
     /// Makes the commits; none once the member is leaving.
     pub(super) committer: Mutex<Option<SyncSender<Vec<CommitCommand>>>>,
+    /// The committer is at work.
+    pub(super) is_committing: AtomicBool,
+    /// Where it is told that the log can't go on.
+    pub(super) failure: watch::Sender<Option<LogFailure>>,
     pub(super) state: Mutex<State>,
 }
 
@@ -88,7 +95,8 @@ pub(super) struct Member {
 pub(super) struct State {
     held: BTreeMap<Partition, Held>,
     queued: Vec<CommitCommand>,
-    is_committing: bool,
+    /// After a grant that failed, not before then.
+    grant_again_at: Duration,
     leaving: bool,
 }
 
@@ -146,6 +154,7 @@ fn commit_all(
 ) {
     while let Ok(commits) = batches.recv() {
         let member = consumer.context();
+        let commits = member.without_fenced(commits);
         let result = member.store(consumer, &positions(&commits)).map_err(|error| {
             // While members come and go that is how it is; whoever commits does so again.
             tracing::debug!(topic = member.topic, %error, "a commit was not made");
@@ -154,8 +163,9 @@ fn commit_all(
         for commit in commits {
             let _ = commit.acknowledge.send(result);
         }
-        // Refused only by a member that has left.
-        let _ = done.send(Command::Committed);
+        member.is_committing.store(false, Ordering::Release);
+        // Where there is no room, the member looks again soon.
+        let _ = done.try_send(Command::Committed);
     }
 }
 
@@ -167,14 +177,15 @@ pub(super) fn take_part(
 ) {
     let member = Arc::clone(consumer.context());
     if let Err(error) = consumer.subscribe(&[&member.topic]) {
-        tracing::error!(topic = member.topic, %error, "failed to join the group");
-        return;
+        return member.fail(&format!("failed to join the group of {}: {error}", member.topic));
     }
     std::thread::scope(|threads| {
         let committing = &consumer;
         threads.spawn(move || commit_all(committing, &batches, &done));
         while member.stays() {
-            if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
+            if let Some(Err(error)) = consumer.poll(Duration::ZERO)
+                && !client::is_of_connection(&error)
+            {
                 tracing::warn!(topic = member.topic, %error, "the group");
             }
             member.grant_assigned(&consumer);
@@ -197,7 +208,7 @@ impl Member {
     fn finish_commits(&self) {
         let deadline = self.clock.elapsed() + self.drain_timeout;
         self.commit_queued();
-        while self.state().is_committing && self.clock.elapsed() < deadline {
+        while self.is_committing() && self.clock.elapsed() < deadline {
             self.work(POLL_INTERVAL);
         }
         drop(self.committer().take());
@@ -211,7 +222,8 @@ impl Member {
         for command in commands {
             match command {
                 Command::Commit(commit) => self.state().queued.push(commit),
-                Command::Committed => self.state().is_committing = false,
+                // Only to look again.
+                Command::Committed => {}
                 Command::LetGo(partition, epoch) => {
                     if self.held(partition).is_some_and(|held| held.is_under(epoch)) {
                         self.set_held(partition, None);
@@ -224,25 +236,41 @@ impl Member {
 
     /// Hands what is queued to the committer, unless it is at work: then it takes the rest later.
     fn commit_queued(&self) {
-        if self.state().is_committing {
+        if self.is_committing() {
             return;
         }
         let queued = std::mem::take(&mut self.state().queued);
+        let ours = self.without_fenced(queued);
+        if let Some(committer) = &*self.committer()
+            && !ours.is_empty()
+        {
+            self.is_committing.store(true, Ordering::Release);
+            if committer.try_send(ours).is_err() {
+                // The committer has ended; dropping the commits answers them.
+                self.is_committing.store(false, Ordering::Release);
+            }
+        }
+    }
+
+    fn is_committing(&self) -> bool {
+        self.is_committing.load(Ordering::Acquire)
+    }
+
+    fn fail(&self, reason: &str) {
+        self.failure.send_replace(Some(LogFailure { reason: reason.to_owned() }));
+    }
+
+    /// Those of partitions that are held under the commit's epoch; the others are answered.
+    fn without_fenced(&self, commits: Vec<CommitCommand>) -> Vec<CommitCommand> {
         let is_held = |commit: &CommitCommand| {
             self.held(commit.partition).is_some_and(|held| held.is_under(commit.epoch))
         };
-        let (ours, fenced): (Vec<_>, Vec<_>) = queued.into_iter().partition(is_held);
+        let (ours, fenced): (Vec<_>, Vec<_>) = commits.into_iter().partition(is_held);
         for commit in fenced {
             // Whoever has stopped waiting for the answer has dropped the other half: that is no error.
             let _ = commit.acknowledge.send(Err(CommitError::Fenced));
         }
-        if ours.is_empty() {
-            return;
-        }
-        if let Some(committer) = &*self.committer() {
-            // Refused only by a committer that has ended; dropping the commits answers them.
-            self.state().is_committing = committer.try_send(ours).is_ok();
-        }
+        ours
     }
 
     fn store(
@@ -266,7 +294,7 @@ impl Member {
         let assigned =
             |(partition, held): (&Partition, &Held)| (*held == Held::Assigned).then_some(*partition);
         let waiting: Vec<Partition> = self.state().held.iter().filter_map(assigned).collect();
-        if waiting.is_empty() {
+        if waiting.is_empty() || self.clock.elapsed() < self.state().grant_again_at {
             return;
         }
         let granted = self.stored(consumer, &waiting).and_then(|mut positions| {
@@ -285,6 +313,7 @@ impl Member {
             }
             Err(error) => {
                 tracing::warn!(topic = self.topic, %error, "partitions can't be granted yet, trying again");
+                self.state().grant_again_at = self.clock.elapsed() + GRANT_AGAIN;
             }
         }
     }
@@ -321,7 +350,7 @@ impl Member {
             }
         }
         let deadline = self.clock.elapsed() + self.drain_timeout;
-        let is_busy = || self.are_revoking() || self.state().is_committing;
+        let is_busy = || self.are_revoking() || self.is_committing();
         while is_busy() && self.stays() && self.clock.elapsed() < deadline {
             self.work(POLL_INTERVAL);
         }
@@ -395,7 +424,8 @@ impl ConsumerContext for Member {
             consumer.incremental_unassign(list)
         };
         if let Err(error) = done {
-            tracing::error!(topic = self.topic, %error, "the assignment can't be changed");
+            // What the group takes for ours nobody would work on.
+            self.fail(&format!("the assignment of {} can't be changed: {error}", self.topic));
         }
     }
 }

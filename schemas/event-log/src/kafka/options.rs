@@ -39,7 +39,8 @@ pub struct KafkaOptions {
     pub drain_timeout: Duration,
     /// How long to look for the cluster at the start.
     pub open_timeout: Duration,
-    /// Further settings of librdkafka, for all clients. The ones that a promise rests on are refused.
+    /// Further settings of librdkafka, for all clients. The ones that a promise rests on are refused; a client's own
+    /// settings stand above them.
     pub properties: KafkaProperties,
 }
 

@@ -1,6 +1,7 @@
 //! Ownership in the Kafka log: a consumer group per journal.
 
 use std::future::{Future, pending};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 
@@ -43,6 +44,8 @@ impl KafkaOwnership {
             owned: ::metrics::gauge!(metrics::OWNED_PARTITIONS, "journal" => journal.as_str()),
             log_is_closed: shared.is_closed.subscribe(),
             committer: Mutex::new(Some(committer)),
+            is_committing: AtomicBool::new(false),
+            failure: shared.failure.clone(),
             state: Mutex::default(),
         };
         let config = shared.clients.member(journal.as_str());

@@ -16,7 +16,9 @@ use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::client;
@@ -31,7 +33,7 @@ const RECORD_OVERHEAD: usize = 512;
 const SEND_AGAIN: Duration = Duration::from_millis(10);
 /// How often the supervisor reports what is pending.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long closing waits for what was accepted to be acknowledged.
+/// How long closing waits for what each producer accepted to be acknowledged.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most replacements that wait to be made.
 const REPLACEMENTS: usize = 64;
@@ -216,8 +218,12 @@ impl Producers {
                     &mut *shard.producer.write().unwrap_or_else(PoisonError::into_inner),
                     next,
                 );
-                // Purges what it has: those appends end `Unknown`.
-                drop(failed);
+                // Those appends end `Unknown`.
+                if let Some(failed) = failed {
+                    failed.purge(PurgeConfig::default().queue().inflight());
+                    // An error means that some are left, which end with the last of its threads.
+                    let _ = failed.flush(FLUSH_TIMEOUT);
+                }
                 self.replaced.increment(1);
                 tracing::warn!(producer = number, "a producer failed for good and was replaced");
             }

@@ -12,9 +12,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message, TopicPartitionList};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::client::Voice;
+use super::client::{Voice, is_of_connection};
 use super::followers::{offset_of, position};
 use crate::{Batch, Bounds, Offset, OpenError, Partition, ReadError, ReadLimit, Record};
 
@@ -57,7 +57,11 @@ enum NoAnswer {
     Final(ReadError),
 }
 
-type Reply<T> = oneshot::Sender<Result<T, Unanswered>>;
+/// Where the answer goes, and the asker's place among those who wait.
+struct Reply<T> {
+    answer: oneshot::Sender<Result<T, Unanswered>>,
+    _place: OwnedSemaphorePermit,
+}
 
 enum Question {
     Stretch(Stretch, Reply<Batch>),
@@ -107,16 +111,16 @@ impl Queries {
 
     async fn ask<T>(&self, question: impl Fn(Reply<T>) -> Question) -> Result<T, ReadError> {
         loop {
-            let (reply, answer) = oneshot::channel();
-            {
-                let _waiting = self.waiting.acquire().await.map_err(|_| ReadError::Closed)?;
-                self.questions.try_send(question(reply)).map_err(|_| ReadError::Closed)?;
-                match answer.await.map_err(|_| ReadError::Closed)? {
-                    Ok(answer) => return Ok(answer),
-                    Err(Unanswered::Final(error)) => return Err(error),
-                    // The thread has waited already.
-                    Err(Unanswered::Transient) => {}
-                }
+            let place = Arc::clone(&self.waiting).acquire_owned().await.map_err(|_| ReadError::Closed)?;
+            let (answer, answered) = oneshot::channel();
+            // There is room for everybody who has a place.
+            let sent = self.questions.try_send(question(Reply { answer, _place: place }));
+            sent.map_err(|_| ReadError::Closed)?;
+            match answered.await.map_err(|_| ReadError::Closed)? {
+                Ok(answer) => return Ok(answer),
+                Err(Unanswered::Final(error)) => return Err(error),
+                // The thread has waited already.
+                Err(Unanswered::Transient) => {}
             }
         }
     }
@@ -145,15 +149,17 @@ impl Inquirer {
     fn serve(mut self, questions: &Mutex<Receiver<Question>>) {
         loop {
             let question = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            // Whoever has stopped waiting for the reply has dropped the other half: that is no error.
             match question {
+                // Nobody waits for the answer any more.
+                Ok(Question::Stretch(_, reply)) if reply.answer.is_closed() => {}
+                Ok(Question::Bounds(_, _, reply)) if reply.answer.is_closed() => {}
                 Ok(Question::Stretch(asked, reply)) => {
                     let answer = self.stretch(&asked);
-                    let _ = reply.send(self.told(answer));
+                    let _ = reply.answer.send(self.told(answer));
                 }
                 Ok(Question::Bounds(topic, partition, reply)) => {
                     let answer = self.bounds(&topic, partition);
-                    let _ = reply.send(self.told(answer));
+                    let _ = reply.answer.send(self.told(answer));
                 }
                 Ok(Question::Close) | Err(_) => return,
             }
@@ -246,6 +252,8 @@ impl Inquirer {
                     let bounds = self.bounds(&asked.topic, asked.partition)?;
                     return Err(asked.expired(bounds.first));
                 }
+                // Of any broker, now or a while ago; the patience ends what it concerns.
+                Err(error) if is_of_connection(&error) => continue,
                 Err(error) => return Err(NoAnswer::of(error)),
             };
             if message.topic() != asked.topic || message.partition() != i32::from(asked.partition.0) {

@@ -163,7 +163,7 @@ impl KafkaWatch {
         Ok(())
     }
 
-    /// The next entry of any partition, each in its turn.
+    /// The next entry of any partition: of one, until it has no more, then of the next.
     fn take(&mut self) -> Result<Option<Entry>, ReadError> {
         for _ in 0..self.watched.len() {
             if let Some(entry) = self.take_from(self.turn)? {

@@ -13,7 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
-use super::client::{Clients, MAX_MESSAGE_BYTES, Voice};
+use super::client::{Clients, MAX_MESSAGE_BYTES, Voice, is_of_connection};
 use super::options::KafkaOptions;
 use crate::{Durability, JournalName, OpenError, Retention, TableName};
 
@@ -137,11 +137,7 @@ impl<'a> Opening<'a> {
         let until = self.clock.elapsed() + LISTEN;
         while self.clock.elapsed() < until {
             let Some(Err(error)) = self.inquirer.poll(LISTEN) else { continue };
-            let is_connection = matches!(
-                error.rdkafka_error_code(),
-                Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown)
-            );
-            if !is_connection {
+            if !is_of_connection(&error) {
                 cause = Some(error);
             }
         }
@@ -259,9 +255,11 @@ fn check_settings(
     let value = |name: &str| stored.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
     let number = |name: &str| value(name).parse::<i64>().unwrap_or(0);
     let mut problems = Vec::new();
-    for name in ["cleanup.policy", "message.timestamp.type", "unclean.leader.election.enable"] {
+    for name in
+        ["cleanup.policy", "message.timestamp.type", "unclean.leader.election.enable", "retention.bytes"]
+    {
         let wanted = spec.settings.get(name).map_or("", String::as_str);
-        if value(name) != wanted {
+        if value(name) != wanted && !wanted.is_empty() {
             problems.push(format!("{name} is {}, it must be {wanted}", value(name)));
         }
     }
@@ -331,6 +329,7 @@ fn journal_settings(
     let mut settings = common_settings(replicas);
     settings.insert("cleanup.policy", "delete".to_owned());
     settings.insert("retention.ms", retention.of(journal).as_millis().to_string());
+    settings.insert("retention.bytes", "-1".to_owned());
     settings
 }
 
@@ -340,6 +339,7 @@ fn table_settings(table: TableName, replicas: u16) -> BTreeMap<&'static str, Str
         TableName::Payments => {
             settings.insert("cleanup.policy", "compact,delete".to_owned());
             settings.insert("retention.ms", PAYMENTS_RETENTION.as_millis().to_string());
+            settings.insert("retention.bytes", "-1".to_owned());
         }
         TableName::Lanes => {
             settings.insert("cleanup.policy", "compact".to_owned());
@@ -408,6 +408,7 @@ mod tests {
         for changed in [
             ("cleanup.policy", "compact"),
             ("retention.ms", "3600000"),
+            ("retention.bytes", "1073741824"),
             ("max.message.bytes", "1048576"),
             ("unclean.leader.election.enable", "true"),
             ("message.timestamp.type", "CreateTime"),
