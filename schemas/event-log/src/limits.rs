@@ -1,13 +1,23 @@
 //! What every backend takes, whatever it could hold.
 
-use crate::AppendError;
+use crate::{AppendError, Partition};
 
 /// The longest key.
 pub(crate) const KEY_LIMIT: usize = 255;
 /// The longest value.
 pub(crate) const VALUE_LIMIT: usize = 1024 * 1024;
 /// The longest words of a committer.
-pub(crate) const METADATA_LIMIT: usize = 1024;
+const METADATA_LIMIT: usize = 1024;
+
+/// A partition that does not exist is a fault of the caller.
+pub(crate) fn check_partition(name: &str, partition: Partition, partitions: u16) {
+    assert!(partition.0 < partitions, "{name} has {partitions} partitions");
+}
+
+/// As are more words beside a commit than a backend need keep.
+pub(crate) fn check_metadata(metadata: &[u8]) {
+    assert!(metadata.len() <= METADATA_LIMIT, "a commit carries at most {METADATA_LIMIT} bytes of metadata");
+}
 
 /// Refuses what is longer, before anything else happens to it.
 pub(crate) fn check_lengths(key: &[u8], value: &[u8]) -> Result<(), AppendError> {

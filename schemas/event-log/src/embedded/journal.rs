@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::Shared;
 use super::query::Stretch;
 use super::queue::{AppendCommand, Command};
-use crate::limits::check_lengths;
+use crate::limits::{check_lengths, check_partition};
 use crate::{
     AppendError, Appending, Batch, Bounds, Journal, JournalName, Offset, Partition, ReadError, ReadLimit,
     Reader,
@@ -28,8 +28,7 @@ impl EmbeddedJournal {
     }
 
     fn check(&self, partition: Partition) {
-        let partitions = self.partitions();
-        assert!(partition.0 < partitions, "{} has {partitions} partitions", self.name.as_str());
+        check_partition(self.name.as_str(), partition, self.partitions());
     }
 }
 

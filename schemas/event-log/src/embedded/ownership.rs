@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::queue::{Command, CommitCommand};
-use crate::limits::METADATA_LIMIT;
+use crate::limits::{check_metadata, check_partition};
 use crate::{CommitError, Epoch, JournalName, Offset, Ownership, OwnershipChange, Partition};
 
 /// The ownership of all partitions of a journal.
@@ -48,11 +48,8 @@ impl Ownership for EmbeddedOwnership {
         metadata: Bytes,
     ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
         let partitions = self.shared.counts.of_journal(self.journal);
-        assert!(partition.0 < partitions, "{} has {partitions} partitions", self.journal.as_str());
-        assert!(
-            metadata.len() <= METADATA_LIMIT,
-            "a commit carries at most {METADATA_LIMIT} bytes of metadata"
-        );
+        check_partition(self.journal.as_str(), partition, partitions);
+        check_metadata(&metadata);
         let queue = self.shared.log_writer.clone();
         let (acknowledge, committed) = oneshot::channel();
         let commit = CommitCommand { journal: self.journal, partition, epoch, offset, metadata, acknowledge };

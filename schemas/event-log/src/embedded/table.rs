@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::Shared;
 use super::positions::FIRST;
 use super::queue::{Command, PutCommand};
-use crate::limits::check_lengths;
+use crate::limits::{check_lengths, check_partition};
 use crate::{
     AppendError, Appending, Change, Entry, Epoch, Partition, ReadError, Table, TableName, TableWatch,
 };
@@ -32,8 +32,7 @@ impl EmbeddedTable {
     }
 
     fn check(&self, partition: Partition) {
-        let partitions = self.partitions();
-        assert!(partition.0 < partitions, "{} has {partitions} partitions", self.name.as_str());
+        check_partition(self.name.as_str(), partition, self.partitions());
     }
 }
 

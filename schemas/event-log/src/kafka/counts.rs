@@ -33,7 +33,7 @@ pub(super) async fn check(log: &KafkaLog, counts: PartitionCounts) -> Result<(),
 }
 
 async fn stored(log: &KafkaLog) -> Result<Option<Bytes>, OpenError> {
-    let topic = log.shared.topics.table(TableName::Control);
+    let topic = log.shared.topics.table(TableName::Control).name.to_string();
     let queries = log.shared.queries().map_err(|error| unreadable(log, &error))?;
     let (mut from, mut latest) = (Offset::START, None);
     loop {
@@ -65,7 +65,10 @@ fn compare(stored: &[u8], counts: PartitionCounts) -> Result<(), OpenError> {
 }
 
 fn unreadable(log: &KafkaLog, reason: &impl ToString) -> OpenError {
-    OpenError::Topic { topic: log.shared.topics.table(TableName::Control), problem: reason.to_string() }
+    OpenError::Topic {
+        topic: log.shared.topics.table(TableName::Control).name.to_string(),
+        problem: reason.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use super::Shared;
 use super::followers::{Fed, Feed};
 use super::producers::Outgoing;
 use super::queries::{self, Stretch};
-use crate::limits::check_lengths;
-use crate::metrics::RecordCounters;
+use super::topics::Topic;
+use crate::limits::{check_lengths, check_partition};
 use crate::{
     AppendError, Appending, Batch, Bounds, Journal, JournalName, Offset, Partition, ReadError, ReadLimit,
     Reader, Record,
@@ -21,20 +21,17 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct KafkaJournal {
     name: JournalName,
-    topic: Arc<str>,
-    counters: Arc<RecordCounters>,
+    topic: Topic,
     shared: Arc<Shared>,
 }
 
 impl KafkaJournal {
     pub(super) fn new(name: JournalName, shared: Arc<Shared>) -> Self {
-        let topic = shared.topics.journal(name).into();
-        Self { name, topic, counters: Arc::new(RecordCounters::of(name.as_str())), shared }
+        Self { name, topic: shared.topics.journal(name).clone(), shared }
     }
 
     fn check(&self, partition: Partition) {
-        let partitions = self.partitions();
-        assert!(partition.0 < partitions, "{} has {partitions} partitions", self.name.as_str());
+        check_partition(self.name.as_str(), partition, self.partitions());
     }
 }
 
@@ -48,14 +45,8 @@ impl Journal for KafkaJournal {
     async fn append(&self, partition: Partition, key: Bytes, value: Bytes) -> Result<Appending, AppendError> {
         self.check(partition);
         check_lengths(&key, &value)?;
-        let outgoing = Outgoing {
-            topic: &self.topic,
-            partition,
-            key: &key,
-            value: Some(&value),
-            headers: None,
-            counters: &self.counters,
-        };
+        let outgoing =
+            Outgoing { topic: &self.topic, partition, key: &key, value: Some(&value), headers: None };
         self.shared.producers.append(outgoing).await
     }
 
@@ -67,7 +58,7 @@ impl Journal for KafkaJournal {
         limit: ReadLimit,
     ) -> Result<Batch, ReadError> {
         self.check(partition);
-        let stretch = Stretch { topic: self.topic.to_string(), partition, from, filter, limit };
+        let stretch = Stretch { topic: self.topic.name.to_string(), partition, from, filter, limit };
         self.shared.queries()?.stretch(stretch).await
     }
 
@@ -87,7 +78,7 @@ impl Journal for KafkaJournal {
 
     async fn bounds(&self, partition: Partition) -> Result<Bounds, ReadError> {
         self.check(partition);
-        self.shared.queries()?.bounds(&self.topic, partition).await
+        self.shared.queries()?.bounds(&self.topic.name, partition).await
     }
 
     /// Nothing: the topic's retention alone decides.
@@ -144,7 +135,7 @@ impl KafkaReader {
             None => {
                 let wake = Arc::clone(&self.wake);
                 let followers = &self.journal.shared.followers;
-                let feed = followers.follow(&self.journal.topic, self.partition, self.position, wake)?;
+                let feed = followers.follow(&self.journal.topic.name, self.partition, self.position, wake)?;
                 self.feed.insert(feed)
             }
         };
@@ -184,7 +175,7 @@ impl KafkaReader {
             return Err(ReadError::Expired { partition: self.partition, asked: self.position, first });
         }
         if self.position > end {
-            let (topic, partition, position) = (&self.journal.topic, self.partition.0, self.position.0);
+            let (topic, partition, position) = (&self.journal.topic.name, self.partition.0, self.position.0);
             return Err(ReadError::Backend(format!(
                 "{topic}/{partition} ends at {}, and {position} has been read before: the cluster has lost \
                  records",

@@ -74,7 +74,7 @@ impl Held {
 
 /// A member of a group; also the context of its consumer.
 pub(super) struct Member {
-    pub(super) topic: String,
+    pub(super) topic: Arc<str>,
     pub(super) commands: Mutex<Receiver<Command>>,
     pub(super) changes: mpsc::Sender<OwnershipChange>,
     pub(super) clock: Clock,
@@ -155,13 +155,15 @@ fn commit_all(
     while let Ok(commits) = batches.recv() {
         let member = consumer.context();
         let commits = member.without_fenced(commits);
-        let result = member.store(consumer, &positions(&commits)).map_err(|error| {
-            // While members come and go that is how it is; whoever commits does so again.
-            tracing::debug!(topic = member.topic, %error, "a commit was not made");
-            CommitError::Retry
-        });
-        for commit in commits {
-            let _ = commit.acknowledge.send(result);
+        if !commits.is_empty() {
+            let result = member.store(consumer, &positions(&commits)).map_err(|error| {
+                // While members come and go that is how it is; whoever commits does so again.
+                tracing::debug!(topic = %member.topic, %error, "a commit was not made");
+                CommitError::Retry
+            });
+            for commit in commits {
+                let _ = commit.acknowledge.send(result);
+            }
         }
         member.is_committing.store(false, Ordering::Release);
         // Where there is no room, the member looks again soon.
@@ -186,7 +188,7 @@ pub(super) fn take_part(
             if let Some(Err(error)) = consumer.poll(Duration::ZERO)
                 && !client::is_of_connection(&error)
             {
-                tracing::warn!(topic = member.topic, %error, "the group");
+                tracing::warn!(topic = %member.topic, %error, "the group");
             }
             member.grant_assigned(&consumer);
             member.work(POLL_INTERVAL);
@@ -240,12 +242,11 @@ impl Member {
             return;
         }
         let queued = std::mem::take(&mut self.state().queued);
-        let ours = self.without_fenced(queued);
         if let Some(committer) = &*self.committer()
-            && !ours.is_empty()
+            && !queued.is_empty()
         {
             self.is_committing.store(true, Ordering::Release);
-            if committer.try_send(ours).is_err() {
+            if committer.try_send(queued).is_err() {
                 // The committer has ended; dropping the commits answers them.
                 self.is_committing.store(false, Ordering::Release);
             }
@@ -312,7 +313,7 @@ impl Member {
                 }
             }
             Err(error) => {
-                tracing::warn!(topic = self.topic, %error, "partitions can't be granted yet, trying again");
+                tracing::warn!(topic = %self.topic, %error, "partitions can't be granted yet, trying again");
                 self.state().grant_again_at = self.clock.elapsed() + GRANT_AGAIN;
             }
         }
@@ -412,11 +413,11 @@ impl ConsumerContext for Member {
         let changed = partitions(list);
         let count = changed.len();
         let done = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            tracing::info!(topic = self.topic, count, "partitions were assigned");
+            tracing::info!(topic = %self.topic, count, "partitions were assigned");
             self.take(consumer, list)
         } else {
             let lost = consumer.assignment_lost();
-            tracing::info!(topic = self.topic, count, lost, "partitions are revoked");
+            tracing::info!(topic = %self.topic, count, lost, "partitions are revoked");
             if !lost {
                 self.drain(&changed);
             }

@@ -35,7 +35,7 @@ use self::client::Clients;
 use self::followers::Followers;
 use self::producers::Producers;
 use self::queries::Queries;
-use self::topics::TopicNames;
+use self::topics::Topics;
 use crate::ending;
 use crate::{Durability, JournalName, Log, LogFailure, OpenError, PartitionCounts, ReadError, TableName};
 
@@ -55,7 +55,7 @@ struct Shared {
     drain_timeout: Duration,
     clock: Clock,
     clients: Clients,
-    topics: TopicNames,
+    topics: Topics,
     producers: Arc<Producers>,
     followers: Followers,
     /// Started by the first question: an edge asks few, and some processes none.
@@ -154,7 +154,7 @@ impl KafkaLog {
                 clock,
                 followers: Followers::new(clients.follower()),
                 clients,
-                topics: TopicNames::new(&options),
+                topics: Topics::new(&options),
                 producers,
                 queries: OnceLock::new(),
                 failure: watch::Sender::new(None),

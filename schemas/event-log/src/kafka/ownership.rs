@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::membership::{Command, CommitCommand, Member, take_part};
-use crate::limits::METADATA_LIMIT;
+use crate::limits::{check_metadata, check_partition};
 use crate::{CommitError, Epoch, JournalName, Offset, Ownership, OwnershipChange, Partition, metrics};
 
 /// The most commands that wait for the member: a commit of every partition several times over.
@@ -36,7 +36,7 @@ impl KafkaOwnership {
         let (tell, changes) = mpsc::channel(CHANGES);
         let (committer, batches) = sync_channel(1);
         let member = Member {
-            topic: shared.topics.journal(journal),
+            topic: Arc::clone(&shared.topics.journal(journal).name),
             commands: Mutex::new(received),
             changes: tell,
             clock: shared.clock,
@@ -78,11 +78,8 @@ impl Ownership for KafkaOwnership {
         metadata: Bytes,
     ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
         let partitions = self.shared.counts.of_journal(self.journal);
-        assert!(partition.0 < partitions, "{} has {partitions} partitions", self.journal.as_str());
-        assert!(
-            metadata.len() <= METADATA_LIMIT,
-            "a commit carries at most {METADATA_LIMIT} bytes of metadata"
-        );
+        check_partition(self.journal.as_str(), partition, partitions);
+        check_metadata(&metadata);
         let (acknowledge, committed) = oneshot::channel();
         let commit = CommitCommand { partition, epoch, offset, metadata, acknowledge };
         let sent = self.commands.try_send(Command::Commit(commit));

@@ -22,6 +22,7 @@ use rdkafka::producer::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::client;
+use super::topics::Topic;
 use crate::metrics::{self, RecordCounters};
 use crate::{AppendError, Appending, Offset, OpenError, Partition};
 
@@ -41,12 +42,11 @@ const REPLACEMENTS: usize = 64;
 /// One record on its way.
 #[derive(Debug)]
 pub(super) struct Outgoing<'a> {
-    pub(super) topic: &'a str,
+    pub(super) topic: &'a Topic,
     pub(super) partition: Partition,
     pub(super) key: &'a [u8],
     pub(super) value: Option<&'a [u8]>,
     pub(super) headers: Option<OwnedHeaders>,
-    pub(super) counters: &'a Arc<RecordCounters>,
 }
 
 /// A record that a producer has and has not reported on.
@@ -133,7 +133,7 @@ impl Producers {
         let admitted = Arc::clone(&self.admission).acquire_many_owned(permits).await;
         let admission = admitted.map_err(|_| AppendError::Closed)?;
         let (acknowledge, appending) = Appending::new();
-        let counters = Arc::clone(outgoing.counters);
+        let counters = Arc::clone(&outgoing.topic.counters);
         let mut pending = Box::new(Pending { acknowledge, counters, _admission: admission });
         loop {
             match self.send(&mut outgoing, pending) {
@@ -155,7 +155,7 @@ impl Producers {
         let shard = self.shards.get(number).expect("the number of shards divides it");
         let current = shard.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(producer) = current else { return Err((AppendError::Closed, pending)) };
-        let mut record = BaseRecord::with_opaque_to(outgoing.topic, pending)
+        let mut record = BaseRecord::with_opaque_to(&outgoing.topic.name, pending)
             .partition(i32::from(outgoing.partition.0))
             .key(outgoing.key);
         record.payload = outgoing.value;
@@ -171,7 +171,7 @@ impl Producers {
                 AppendError::Unknown
             }
             _ => {
-                tracing::warn!(topic = outgoing.topic, %error, "the producer does not take a record");
+                tracing::warn!(topic = %outgoing.topic.name, %error, "the producer does not take a record");
                 AppendError::Unknown
             }
         };
@@ -321,7 +321,7 @@ mod tests {
         cluster: MockCluster<'static, DefaultProducerContext>,
         producers: Arc<Producers>,
         supervisor: Option<JoinHandle<()>>,
-        counters: Arc<RecordCounters>,
+        topic: Topic,
     }
 
     impl Simulated {
@@ -341,19 +341,18 @@ mod tests {
                 .set("message.timeout.ms", message_timeout)
                 .set("reconnect.backoff.max.ms", "500");
             let (producers, supervisor) = Producers::start(config, max_pending).expect("producers");
-            let counters = Arc::new(RecordCounters::of(TOPIC));
-            Self { cluster, producers, supervisor: Some(supervisor), counters }
+            let topic = Topic::new("", TOPIC);
+            Self { cluster, producers, supervisor: Some(supervisor), topic }
         }
 
         async fn append(&self, partition: u16) -> Result<Appending, AppendError> {
             let value = vec![b'x'; VALUE];
             let outgoing = Outgoing {
-                topic: TOPIC,
+                topic: &self.topic,
                 partition: Partition(partition),
                 key: b"key",
                 value: Some(&value),
                 headers: None,
-                counters: &self.counters,
             };
             let append = self.producers.append(outgoing);
             tokio::time::timeout(Duration::from_secs(20), append).await.expect("admission")

@@ -13,8 +13,8 @@ use super::Shared;
 use super::counts::COUNTS_KEY;
 use super::followers::{Fed, Feed, offset_of};
 use super::producers::Outgoing;
-use crate::limits::check_lengths;
-use crate::metrics::RecordCounters;
+use super::topics::Topic;
+use crate::limits::{check_lengths, check_partition};
 use crate::{
     AppendError, Appending, Change, Entry, Epoch, Offset, Partition, ReadError, Table, TableName, TableWatch,
 };
@@ -26,20 +26,17 @@ const EPOCH_HEADER: &str = "epoch";
 #[derive(Debug, Clone)]
 pub struct KafkaTable {
     name: TableName,
-    topic: Arc<str>,
-    counters: Arc<RecordCounters>,
+    topic: Topic,
     shared: Arc<Shared>,
 }
 
 impl KafkaTable {
     pub(super) fn new(name: TableName, shared: Arc<Shared>) -> Self {
-        let topic = shared.topics.table(name).into();
-        Self { name, topic, counters: Arc::new(RecordCounters::of(name.as_str())), shared }
+        Self { name, topic: shared.topics.table(name).clone(), shared }
     }
 
     fn check(&self, partition: Partition) {
-        let partitions = self.partitions();
-        assert!(partition.0 < partitions, "{} has {partitions} partitions", self.name.as_str());
+        check_partition(self.name.as_str(), partition, self.partitions());
     }
 }
 
@@ -66,7 +63,6 @@ impl Table for KafkaTable {
             key: &key,
             value: value.as_deref(),
             headers: Some(OwnedHeaders::new_with_capacity(1).insert(header)),
-            counters: &self.counters,
         };
         self.shared.producers.append(outgoing).await
     }
@@ -182,7 +178,7 @@ impl KafkaWatch {
                 None => {
                     let wake = Arc::clone(&self.wake);
                     let followers = &self.table.shared.followers;
-                    let topic = &self.table.topic;
+                    let topic = &self.table.topic.name;
                     watched.feed.insert(followers.follow(topic, watched.partition, watched.position, wake)?)
                 }
             };
@@ -209,7 +205,7 @@ impl KafkaWatch {
 async fn ends(table: KafkaTable, partitions: Vec<Partition>) -> Result<Vec<Offset>, ReadError> {
     let mut ends = Vec::with_capacity(partitions.len());
     for partition in partitions {
-        let bounds = table.shared.queries()?.bounds(&table.topic, partition).await?;
+        let bounds = table.shared.queries()?.bounds(&table.topic.name, partition).await?;
         ends.push(if bounds.first == bounds.end { Offset::START } else { bounds.end });
     }
     Ok(ends)

@@ -1,6 +1,7 @@
 //! The topics: made with their settings where they are missing, and held to them at every start.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hookline_schemas::time::Clock;
@@ -15,6 +16,7 @@ use rdkafka::metadata::{Metadata, MetadataTopic};
 
 use super::client::{Clients, MAX_MESSAGE_BYTES, Voice, is_of_connection};
 use super::options::KafkaOptions;
+use crate::metrics::RecordCounters;
 use crate::{Durability, JournalName, OpenError, Retention, TableName};
 
 /// For one question to the cluster.
@@ -28,23 +30,41 @@ const LANES_COMPACTION_LAG: Duration = Duration::from_secs(3600);
 /// How long a payment's status is kept.
 const PAYMENTS_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
 
-/// The names of all topics.
-#[derive(Debug)]
-pub(super) struct TopicNames {
-    prefix: String,
+/// A topic, with what is counted of it.
+#[derive(Debug, Clone)]
+pub(super) struct Topic {
+    pub(super) name: Arc<str>,
+    pub(super) counters: Arc<RecordCounters>,
 }
 
-impl TopicNames {
+impl Topic {
+    pub(super) fn new(prefix: &str, name: &'static str) -> Self {
+        Self { name: format!("{prefix}{name}").into(), counters: Arc::new(RecordCounters::of(name)) }
+    }
+}
+
+/// All topics, made once: a journal or table is asked for with every record.
+#[derive(Debug)]
+pub(super) struct Topics {
+    journals: [Topic; JournalName::ALL.len()],
+    tables: [Topic; TableName::ALL.len()],
+}
+
+impl Topics {
     pub(super) fn new(options: &KafkaOptions) -> Self {
-        Self { prefix: options.topic_prefix.clone() }
+        let prefix = &options.topic_prefix;
+        Self {
+            journals: JournalName::ALL.map(|name| Topic::new(prefix, name.as_str())),
+            tables: TableName::ALL.map(|name| Topic::new(prefix, name.as_str())),
+        }
     }
 
-    pub(super) fn journal(&self, name: JournalName) -> String {
-        format!("{}{}", self.prefix, name.as_str())
+    pub(super) fn journal(&self, name: JournalName) -> &Topic {
+        self.journals.get(name as usize).expect("there is a topic for every journal")
     }
 
-    pub(super) fn table(&self, name: TableName) -> String {
-        format!("{}{}", self.prefix, name.as_str())
+    pub(super) fn table(&self, name: TableName) -> &Topic {
+        self.tables.get(name as usize).expect("there is a topic for every table")
     }
 }
 
@@ -305,16 +325,16 @@ fn weaker(one: Option<Durability>, other: Durability) -> Durability {
 }
 
 fn specs(options: &KafkaOptions) -> Vec<Spec> {
-    let names = TopicNames::new(options);
+    let topics = Topics::new(options);
     let journals = JournalName::ALL.into_iter().map(|journal| Spec {
         label: journal.as_str(),
-        name: names.journal(journal),
+        name: topics.journal(journal).name.to_string(),
         partitions: options.partitions.of_journal(journal),
         settings: journal_settings(journal, &options.retention, options.min_insync_replicas),
     });
     let tables = TableName::ALL.into_iter().map(|table| Spec {
         label: table.as_str(),
-        name: names.table(table),
+        name: topics.table(table).name.to_string(),
         partitions: options.partitions.of_table(table),
         settings: table_settings(table, options.min_insync_replicas),
     });
