@@ -100,7 +100,11 @@ async fn the_cluster_can_be_named_in_the_environment_and_a_password_is_taken_as_
 
 #[tokio::test]
 async fn a_dispatcher_alone_drains_what_an_embedded_log_still_holds_and_ends() -> anyhow::Result<()> {
-    let bench = Bench::new(&[("wh_1", Profile::Healthy), ("wh_2", Profile::Down)]).await?;
+    // Probed seldom, so that in between nothing is in flight and all is written down.
+    let bench = Bench::with(&[("wh_1", Profile::Healthy), ("wh_2", Profile::Down)], |config| {
+        config.dispatcher.probe_schedule = Some(vec!["8s".to_owned()]);
+    });
+    let bench = bench.await?;
     let whole = bench.start().await?;
     let ids = bench.pay(1..=5).await?;
     bench.delivered("wh_1", &ids).await?;
@@ -109,7 +113,7 @@ async fn a_dispatcher_alone_drains_what_an_embedded_log_still_holds_and_ends() -
     let arguments = ["dispatcher", "--until-drained", "--config", "hookline.toml"];
     let draining = hookline(bench.path(), &arguments);
     tokio::pin!(draining);
-    let early = tokio::time::timeout(Duration::from_secs(2), &mut draining).await;
+    let early = tokio::time::timeout(Duration::from_secs(4), &mut draining).await;
     assert!(early.is_err(), "while an endpoint is down something is left: {early:?}");
     assert!(TcpStream::connect(bench.ingest).await.is_err(), "nothing new is taken");
     bench.receiver.set_profile(&WebhookId::new("wh_2"), Profile::Healthy);

@@ -357,19 +357,6 @@ impl Core {
             && self.shards.is_empty()
     }
 
-    /// Everything that was read is settled, nothing waits in a lane of ours, and all of it is written down: the
-    /// committed positions. `None` while anything is left to do.
-    pub(crate) fn settled_positions(&self) -> Option<Vec<(JournalName, Partition, Offset)>> {
-        let is_idle = self.attempts.is_empty() && self.appends.is_empty() && self.deliveries.is_empty();
-        let mut lanes = self.endpoints.iter().filter_map(Endpoint::owned);
-        let are_drained = lanes.all(|lane| lane.is_drained() && lane.is_written_down());
-        let are_committed = self.windows.values().all(Window::is_committed)
-            && self.shards.values().all(LaneShard::is_committed);
-        let events = self.windows.iter().map(|(of, window)| (JournalName::Events, *of, window.committed()));
-        let parked = self.shards.iter().map(|(of, shard)| (JournalName::Parked, *of, shard.committed()));
-        (is_idle && are_drained && are_committed).then(|| events.chain(parked).collect())
-    }
-
     /// What has been counted.
     pub(crate) fn counts(&self) -> Counts {
         self.counts

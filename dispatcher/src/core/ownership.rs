@@ -13,7 +13,7 @@ use hookline_event_log::{CommitError, Epoch, JournalName, Offset, Partition};
 use hookline_schemas::delivery::LaneRecord;
 use hookline_schemas::ids::WebhookId;
 
-use super::endpoint::EndpointLane;
+use super::endpoint::{Endpoint, EndpointLane};
 use super::lane::Lane;
 use super::outcomes::Target;
 use super::shard::LaneShard;
@@ -142,6 +142,17 @@ impl Core {
                 self.let_go(journal, partition, actions);
             }
         }
+    }
+
+    /// Everything that was read is settled, nothing waits in a lane of ours, and all of it is written down: the
+    /// committed positions. `None` while anything is left to do.
+    pub(crate) fn settled_positions(&self) -> Option<Vec<(JournalName, Partition, Offset)>> {
+        let is_idle = self.attempts.is_empty() && self.appends.is_empty() && self.deliveries.is_empty();
+        let are_drained = self.endpoints.iter().filter_map(Endpoint::owned).all(Lane::is_drained);
+        let is_written_down = |(journal, partition)| self.is_written_down(journal, partition);
+        let events = self.windows.iter().map(|(of, window)| (JournalName::Events, *of, window.committed()));
+        let parked = self.shards.iter().map(|(of, shard)| (JournalName::Parked, *of, shard.committed()));
+        (is_idle && are_drained && self.owned().all(is_written_down)).then(|| events.chain(parked).collect())
     }
 
     /// The partitions that are ours.
