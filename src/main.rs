@@ -6,6 +6,7 @@ mod demo;
 mod key;
 mod limits;
 mod log;
+mod reload;
 mod roles;
 mod run;
 mod telemetry;
@@ -95,7 +96,7 @@ async fn run_command(file: ConfigFile, roles: Roles) -> ExitCode {
     telemetry::init_logs(&config.telemetry);
     let ran = async {
         let metrics = telemetry::init_metrics()?;
-        run::run(config, roles, metrics, telemetry::stop_signal()).await?;
+        run::run(config, file.config, roles, metrics, telemetry::stop_signal()).await?;
         anyhow::Ok(())
     };
     match ran.await {

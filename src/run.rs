@@ -4,7 +4,7 @@
 //! the edge finishes what it has accepted, the dispatcher what is in flight, the log is closed.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -27,6 +27,7 @@ use crate::config::{Config, LogOptions};
 use crate::key::{self, KeyError};
 use crate::limits;
 use crate::log::{self, Backend};
+use crate::reload;
 use crate::roles::{EDGE_DRAIN, Role, Roles, first_end};
 
 /// Why the process ended other than by being asked to.
@@ -71,10 +72,11 @@ pub(crate) enum RunError {
     Panicked,
 }
 
-/// Runs the roles over the log of the configuration, until asked to stop or until one of them or the log
-/// fails. Everything that was acknowledged is in the log when it returns, however it returns.
+/// Runs the roles over the log of the configuration, which was read from this file, until asked to stop or until
+/// one of them or the log fails. Everything that was acknowledged is in the log when it returns, however it returns.
 pub(crate) async fn run(
     config: Config,
+    file: Option<PathBuf>,
     roles: Roles,
     metrics: PrometheusHandle,
     stop: impl Future<Output = ()>,
@@ -83,12 +85,12 @@ pub(crate) async fn run(
         LogOptions::Embedded(_) if roles == Roles::Ingest => Err(RunError::NotShared(roles)),
         LogOptions::Embedded(options) => {
             let key = key::load_or_make;
-            Box::pin(run_over::<EmbeddedLog>(options, key, config, roles, metrics, stop)).await
+            Box::pin(run_over::<EmbeddedLog>(options, key, config, file, roles, metrics, stop)).await
         }
         LogOptions::Kafka(_) if roles == Roles::Drain => Err(RunError::Shared(roles)),
         LogOptions::Kafka(options) => {
             let key = key::load;
-            Box::pin(run_over::<KafkaLog>(*options, key, config, roles, metrics, stop)).await
+            Box::pin(run_over::<KafkaLog>(*options, key, config, file, roles, metrics, stop)).await
         }
     }
 }
@@ -98,6 +100,7 @@ async fn run_over<L: Backend>(
     options: L::Options,
     key: fn(&Path) -> Result<Sealer, KeyError>,
     config: Config,
+    file: Option<PathBuf>,
     roles: Roles,
     metrics: PrometheusHandle,
     stop: impl Future<Output = ()>,
@@ -110,7 +113,7 @@ async fn run_over<L: Backend>(
     let sealer = if roles.have_ingest() { Some(key(&config.key_file)?) } else { None };
     let log: L = log::open(options, clock).await?;
     let prepared = Prepared::new(&log, config, roles, sealer, clock).await?;
-    let running = prepared.start(log.durability(), metrics)?;
+    let running = prepared.start(log.durability(), metrics, file)?;
     let ended = tokio::select! {
         biased;
         // Nothing may be written any more: there is nothing to drain into.
@@ -155,7 +158,12 @@ impl<L: Log> Prepared<L> {
     }
 
     /// Starts the roles and the admin address. When it returns, the roles are loading.
-    fn start(self, durability: Durability, metrics: PrometheusHandle) -> Result<Running, RunError> {
+    fn start(
+        self,
+        durability: Durability,
+        metrics: PrometheusHandle,
+        file: Option<PathBuf>,
+    ) -> Result<Running, RunError> {
         let (ingest_address, admin_address) = self.addresses()?;
         let tasks = TaskTracker::new();
         let (mut roles, mut readiness) = (Vec::new(), Vec::<(_, Readiness)>::new());
@@ -163,6 +171,7 @@ impl<L: Log> Prepared<L> {
             readiness.push(("ingest", Box::new(ingest.readiness())));
             roles.push(Role::ingest(ingest, &tasks));
         }
+        let endpoints = self.dispatcher.as_ref().map(Dispatcher::endpoints);
         if let Some(dispatcher) = self.dispatcher {
             readiness.push(("dispatcher", Box::new(dispatcher.readiness())));
             roles.push(Role::dispatcher(dispatcher)?);
@@ -173,12 +182,14 @@ impl<L: Log> Prepared<L> {
             // The process is stopping as soon as its first role is.
             stopping: roles.first().map(Role::stopping).unwrap_or_default(),
             metrics,
+            endpoints,
         };
         let admin_stop = CancellationToken::new();
+        tasks.spawn(reload::follow(file, self.webhooks, admin_stop.clone()));
         tasks.spawn(admin.serve(self.admin, admin_stop.clone()));
         let ingest_address = ingest_address.map(tracing::field::display);
         tracing::info!(ingest = ingest_address, admin = %admin_address, "listening");
-        Ok(Running { roles, admin_stop, tasks, _webhooks: self.webhooks })
+        Ok(Running { roles, admin_stop, tasks })
     }
 
     fn addresses(&self) -> Result<(Option<SocketAddr>, SocketAddr), RunError> {
@@ -213,7 +224,6 @@ struct Running {
     roles: Vec<Role>,
     admin_stop: CancellationToken,
     tasks: TaskTracker,
-    _webhooks: watch::Sender<Option<Arc<Webhooks>>>,
 }
 
 impl Running {

@@ -6,11 +6,13 @@
 
 mod attempt;
 mod core;
+mod endpoints;
 mod metrics;
 mod settings;
 mod shell;
 
 pub use attempt::TlsError;
+pub use endpoints::{ByHandError, EndpointState, EndpointStatus, Endpoints};
 pub use metrics::describe;
 pub use settings::{Settings, durations};
 pub use shell::{Dispatcher, DispatcherError};

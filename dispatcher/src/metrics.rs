@@ -8,7 +8,7 @@ use metrics::{
     histogram,
 };
 
-use crate::core::{Counts, Totals};
+use crate::core::{Core, Gauges};
 
 const ATTEMPTS: &str = "hookline_dispatcher_attempts_total";
 const ATTEMPT_SECONDS: &str = "hookline_dispatcher_attempt_seconds";
@@ -19,6 +19,11 @@ const LANES: &str = "hookline_dispatcher_lane_deliveries_total";
 const DOWN: &str = "hookline_dispatcher_endpoints_down";
 const BACKLOGGED: &str = "hookline_dispatcher_lanes_with_backlog";
 const IN_FLIGHT: &str = "hookline_dispatcher_attempts_in_flight";
+const BACKLOG: &str = "hookline_dispatcher_lane_backlog";
+const RECORDS: &str = "hookline_dispatcher_records_total";
+const DISABLED: &str = "hookline_dispatcher_webhooks_disabled";
+const DISABLINGS: &str = "hookline_dispatcher_webhook_disablings_total";
+const COMMITTED: &str = "hookline_dispatcher_committed";
 const UNRECORDED: &str = "hookline_dispatcher_attempts_unrecorded_total";
 
 /// Describes the metrics to the recorder.
@@ -31,7 +36,12 @@ pub fn describe() {
     describe_counter!(LANES, "Parked deliveries: registered, and settled by outcome.");
     describe_gauge!(DOWN, "Endpoints whose breaker is open.");
     describe_gauge!(BACKLOGGED, "Lanes that are not drained.");
+    describe_gauge!(BACKLOG, "Deliveries in lanes that are not settled.");
     describe_gauge!(IN_FLIGHT, "Attempts in flight.");
+    describe_gauge!(DISABLED, "Webhooks that get nothing until they are enabled.");
+    describe_gauge!(COMMITTED, "Offset below which every event of the partition is settled, as committed.");
+    describe_counter!(RECORDS, "Records written because a delivery could not be made at once, by kind.");
+    describe_counter!(DISABLINGS, "Webhooks disabled, by reason.");
     describe_counter!(UNRECORDED, "Attempts left out of the attempts journal because it was busy.");
 }
 
@@ -43,7 +53,9 @@ pub(crate) struct DispatcherMetrics {
     delivered: Counter,
     unrecorded: Counter,
     down: Gauge,
+    disabled: Gauge,
     backlogged: Gauge,
+    backlog: Gauge,
     in_flight: Gauge,
 }
 
@@ -55,7 +67,9 @@ impl DispatcherMetrics {
             delivered: counter!(ATTEMPTS, "outcome" => "delivered"),
             unrecorded: counter!(UNRECORDED),
             down: gauge!(DOWN),
+            disabled: gauge!(DISABLED),
             backlogged: gauge!(BACKLOGGED),
+            backlog: gauge!(BACKLOG),
             in_flight: gauge!(IN_FLIGHT),
         }
     }
@@ -78,31 +92,51 @@ impl DispatcherMetrics {
     }
 
     /// Reports what the core has counted.
-    pub(crate) fn report(&self, counts: Counts, totals: Totals, gauges: (usize, usize, usize)) {
+    pub(crate) fn report(&self, core: &Core) {
+        let (counts, totals, lanes) = (core.counts(), core.totals(), core.lane_counts());
         for (name, label, value) in [
-            (EVENTS, "fetched", counts.fetched),
-            (EVENTS, "repeated", totals.repeated),
-            (EVENTS, "conflicting", counts.conflicting),
-            (EVENTS, "unreadable", counts.unreadable),
-            (WINDOW, "planned", totals.planned),
-            (WINDOW, "delivered", totals.delivered),
-            (WINDOW, "parked", totals.parked),
-            (WINDOW, "dead", totals.dead),
-            (WINDOW, "cancelled", totals.cancelled),
-            (LANES, "registered", counts.registered),
-            (LANES, "delivered", counts.lane_delivered),
-            (LANES, "dead", counts.lane_dead),
-            (LANES, "cancelled", counts.lane_cancelled),
-            (LANES, "parked_again", counts.reparked),
-            (LANES, "expired", counts.expired),
+            (EVENTS, ("outcome", "fetched"), counts.fetched),
+            (EVENTS, ("outcome", "repeated"), totals.repeated),
+            (EVENTS, ("outcome", "conflicting"), counts.conflicting),
+            (EVENTS, ("outcome", "unreadable"), counts.unreadable),
+            (WINDOW, ("outcome", "planned"), totals.planned),
+            (WINDOW, ("outcome", "delivered"), totals.delivered),
+            (WINDOW, ("outcome", "parked"), totals.parked),
+            (WINDOW, ("outcome", "dead"), totals.dead),
+            (WINDOW, ("outcome", "cancelled"), totals.cancelled),
+            (LANES, ("outcome", "registered"), lanes.registered),
+            (LANES, ("outcome", "delivered"), lanes.delivered),
+            (LANES, ("outcome", "dead"), lanes.dead),
+            (LANES, ("outcome", "cancelled"), lanes.cancelled),
+            (LANES, ("outcome", "parked_again"), lanes.parked_again),
+            (LANES, ("outcome", "expired"), lanes.expired),
+            (RECORDS, ("kind", "parked"), counts.parked_records),
+            (RECORDS, ("kind", "lane"), counts.lane_records),
+            (RECORDS, ("kind", "dead_letter"), counts.dead_letters),
+            (DISABLINGS, ("reason", "gone"), counts.disabled_gone),
+            (DISABLINGS, ("reason", "failing"), counts.disabled_failing),
         ] {
-            counter!(name, "outcome" => label).absolute(value);
+            counter!(name, label.0 => label.1).absolute(value);
         }
-        let (down, backlogged, in_flight) = gauges;
-        for (gauge, value) in
-            [(&self.down, down), (&self.backlogged, backlogged), (&self.in_flight, in_flight)]
-        {
-            gauge.set(f64::from(u32::try_from(value).unwrap_or(u32::MAX)));
+        self.report_gauges(core);
+    }
+
+    fn report_gauges(&self, core: &Core) {
+        let Gauges { down, disabled, backlogged, backlog, in_flight } = core.gauges();
+        let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        self.down.set(count(down));
+        self.disabled.set(count(disabled));
+        self.backlogged.set(count(backlogged));
+        self.backlog.set(exact(backlog));
+        self.in_flight.set(count(in_flight));
+        for (partition, offset) in core.committed() {
+            gauge!(COMMITTED, "partition" => partition.0.to_string()).set(exact(offset.0));
         }
     }
+}
+
+/// Exact below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn exact(value: u64) -> f64 {
+    value as f64
 }

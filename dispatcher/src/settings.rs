@@ -43,6 +43,9 @@ pub struct Settings {
     pub repeat_memory: usize,
     /// Failures in a row after which an endpoint counts as down.
     pub breaker_failures: u32,
+    /// An endpoint that was down for so long is disabled.
+    #[serde(with = "humantime_serde")]
+    pub disable_after: Duration,
     /// Delays between attempts of an event that fails while its neighbours pass; the last repeats.
     #[serde(with = "durations")]
     pub retry_schedule: Vec<Duration>,

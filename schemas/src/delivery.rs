@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -163,13 +164,115 @@ pub struct LaneRecord {
     pub webhook: WebhookId,
     /// Offset in `parked` below which all is settled, except the exceptions.
     pub cursor: u64,
+    /// Offset in `parked` below which all is counted; at the cursor, nothing waits in order.
+    #[serde(default)]
+    pub tail: u64,
     /// Nothing unsettled is known at or above the cursor.
     pub drained: bool,
     /// Deliveries below the cursor that are not settled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exceptions: Vec<ExceptionRecord>,
     /// What is known of the endpoint's health.
+    #[serde(default)]
     pub breaker: BreakerRecord,
+    /// What became of everything below the tail.
+    #[serde(default)]
+    pub counts: LaneCounts,
+    /// Since when and why it gets nothing any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<Disabled>,
+    /// [`Webhook::url_fingerprint`](crate::webhook::Webhook::url_fingerprint) of the endpoint of which all this
+    /// is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<u64>,
+}
+
+/// What became of the records of a lane, as of its cursor and tail: what was settled above the cursor counts as
+/// backlog, because it will be read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(default)]
+pub struct LaneCounts {
+    /// Records there were.
+    pub registered: u64,
+    /// Settled by a 2xx.
+    pub delivered: u64,
+    /// Settled in `dead_letters`.
+    pub dead: u64,
+    /// Settled because the webhook is no more.
+    pub cancelled: u64,
+    /// Gone for want of a place among the exceptions: appended again, and counted there.
+    pub parked_again: u64,
+    /// Taken by retention before they were settled, or of no version that is known: lost.
+    pub expired: u64,
+}
+
+impl LaneCounts {
+    /// Everything that is settled.
+    pub const fn settled(&self) -> u64 {
+        self.delivered + self.dead + self.cancelled + self.parked_again + self.expired
+    }
+
+    /// What is not settled.
+    pub const fn backlog(&self) -> u64 {
+        self.registered.saturating_sub(self.settled())
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            registered: self.registered + other.registered,
+            delivered: self.delivered + other.delivered,
+            dead: self.dead + other.dead,
+            cancelled: self.cancelled + other.cancelled,
+            parked_again: self.parked_again + other.parked_again,
+            expired: self.expired + other.expired,
+        }
+    }
+
+    /// What has been added since `earlier`.
+    #[must_use]
+    pub const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            registered: self.registered - earlier.registered,
+            delivered: self.delivered - earlier.delivered,
+            dead: self.dead - earlier.dead,
+            cancelled: self.cancelled - earlier.cancelled,
+            parked_again: self.parked_again - earlier.parked_again,
+            expired: self.expired - earlier.expired,
+        }
+    }
+}
+
+/// A webhook that gets nothing any more: its deliveries wait in the lane, and their deadlines run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disabled {
+    /// Since when.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: DisabledReason,
+    /// Whether `WEBHOOK_DISABLED` stands in `events`.
+    pub is_announced: bool,
+}
+
+/// Why a webhook was disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DisabledReason {
+    /// Its endpoint answered 410.
+    Gone,
+    /// Its endpoint was down for too long.
+    Failing,
+}
+
+impl DisabledReason {
+    /// A label for metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Failing => "failing",
+        }
+    }
 }
 
 /// A delivery that failed while its neighbours passed.
@@ -194,6 +297,9 @@ pub struct BreakerRecord {
     /// When the next probe is due, while the breaker is open.
     #[serde(default)]
     pub next_due: Timestamp,
+    /// Since when there has been no health, while the breaker is not closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
 }
 
 /// Who owns the lanes of a partition: an entry of `lanes` under [`OwnerMarker::key`], put by a new owner
@@ -204,6 +310,9 @@ pub struct BreakerRecord {
 pub struct OwnerMarker {
     /// The owner's epoch.
     pub epoch: u64,
+    /// The process that it is, by a number of its own.
+    #[serde(default)]
+    pub process: u64,
 }
 
 impl OwnerMarker {
@@ -222,6 +331,21 @@ impl OwnerMarker {
 
 impl LaneRecord {
     const PREFIX: &'static str = "lane/";
+
+    /// A lane of which nothing is known: it covers everything.
+    pub fn unknown(webhook: WebhookId) -> Self {
+        Self {
+            webhook,
+            cursor: 0,
+            tail: 0,
+            drained: false,
+            exceptions: Vec::new(),
+            breaker: BreakerRecord::default(),
+            counts: LaneCounts::default(),
+            disabled: None,
+            url: None,
+        }
+    }
 
     /// The key of a webhook's lane.
     pub fn key(webhook: &WebhookId) -> String {

@@ -37,11 +37,13 @@ pub enum EventType {
     CashRegisterReported,
     /// An SBP account was bound, or was not.
     SbpTokenReported,
+    /// Another webhook of the organization gets nothing any more.
+    WebhookDisabled,
 }
 
 impl EventType {
     /// Every type.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::PaymentReceived,
         Self::PaymentAuthorized,
         Self::PaymentFailed,
@@ -57,6 +59,7 @@ impl EventType {
         Self::ReceiptIssued,
         Self::CashRegisterReported,
         Self::SbpTokenReported,
+        Self::WebhookDisabled,
     ];
 
     /// The name as integrators see it.
@@ -77,6 +80,7 @@ impl EventType {
             Self::ReceiptIssued => "RECEIPT_ISSUED",
             Self::CashRegisterReported => "CASH_REGISTER_REPORTED",
             Self::SbpTokenReported => "SBP_TOKEN_REPORTED",
+            Self::WebhookDisabled => "WEBHOOK_DISABLED",
         }
     }
 }

@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::time::Timestamp;
+
 /// Characters behind the prefix of a computed id: 26 of 5 bits, 130 bits of the hash.
 const CHARACTERS: usize = 26;
 
@@ -64,7 +66,7 @@ name_type!(
     WebhookId
 );
 name_type!(
-    /// An event: `evt_` and 26 characters; the outbound `webhook-id`. Made by [`EventId::compute`].
+    /// An event: `evt_` and 26 characters; the outbound `webhook-id`. Made by [`EventId::compute`] or [`EventId::of_disabling`].
     EventId
 );
 name_type!(
@@ -108,6 +110,14 @@ impl EventId {
     /// key, each prefixed with its length (32 bits, big-endian). Part of the contract: it never changes.
     pub fn compute(public_id: &str, meaning: Meaning, key: &str) -> Self {
         Self::new(format!("evt_{}", digest_characters([public_id, meaning.as_str(), key])))
+    }
+}
+
+impl EventId {
+    /// The id of a webhook's disabling at this time.
+    pub fn of_disabling(webhook: &WebhookId, at: Timestamp) -> Self {
+        let parts = ["webhook disabled", webhook.as_str(), &at.0.to_string()];
+        Self::new(format!("evt_{}", digest_characters(parts)))
     }
 }
 

@@ -6,8 +6,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::delivery::DisabledReason;
 use crate::event_type::EventType;
-use crate::ids::{ClubId, EventId, GatewayId, PaymentId};
+use crate::ids::{ClubId, EventId, GatewayId, PaymentId, WebhookId};
 use crate::money::Amount;
 use crate::reason::RetryClass;
 
@@ -22,7 +23,7 @@ pub struct Payload<D> {
     pub event_type: EventType,
     /// When it happened (RFC 3339, UTC), as the notification says; where it does not, when it was accepted.
     pub timestamp: String,
-    /// The club that it is about.
+    /// The club that it is about; empty where it is about all of them.
     pub club_id: ClubId,
     /// The particulars.
     pub data: D,
@@ -40,6 +41,8 @@ pub enum EventData {
     Receipt(ReceiptData),
     /// `CASH_REGISTER_REPORTED`, `SBP_TOKEN_REPORTED`.
     Notice(NoticeData),
+    /// `WEBHOOK_DISABLED`.
+    Webhook(WebhookData),
 }
 
 /// A payment, or another operation with money.
@@ -188,6 +191,16 @@ pub struct NoticeData {
     pub status: Option<String>,
 }
 
+/// A webhook that gets nothing any more until it is enabled again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookData {
+    /// Which.
+    pub webhook_id: WebhookId,
+    /// Why.
+    pub reason: DisabledReason,
+}
+
 /// The JSON Schemas of what integrators receive, by file name.
 pub fn json_schemas() -> Vec<(&'static str, String)> {
     fn pretty(schema: &schemars::Schema) -> String {
@@ -198,5 +211,6 @@ pub fn json_schemas() -> Vec<(&'static str, String)> {
         ("subscription.schema.json", pretty(&schemars::schema_for!(Payload<SubscriptionData>))),
         ("receipt.schema.json", pretty(&schemars::schema_for!(Payload<ReceiptData>))),
         ("notice.schema.json", pretty(&schemars::schema_for!(Payload<NoticeData>))),
+        ("webhook.schema.json", pretty(&schemars::schema_for!(Payload<WebhookData>))),
     ]
 }

@@ -1,6 +1,7 @@
 //! A webhook: an integrator's subscription, and the set of all of them.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use http::Uri;
 
 use crate::event::{Event, EventType};
 use crate::ids::{ClubId, OrganizationId, WebhookId};
+use crate::payload::EventData;
 use crate::signature::WebhookKey;
 
 /// A webhook with the key that signs for it.
@@ -29,14 +31,26 @@ pub struct Webhook {
     pub retry_schedule: Option<Vec<Duration>>,
     /// How long a delivery is tried, counted from its acceptance, in place of the default.
     pub deadline: Option<Duration>,
+    /// Attempts per second at most; without it only the endpoint's answers slow them down.
+    pub rate_limit: Option<NonZeroU32>,
+    /// Nothing is sent: deliveries wait in the lane, and their deadlines run.
+    pub paused: bool,
 }
 
 impl Webhook {
-    /// Whether this event is for this webhook.
+    /// Whether this event is for this webhook. What happened to another webhook of the organization concerns
+    /// every club.
     pub fn wants(&self, event: &Event) -> bool {
-        self.organization == event.organization
-            && self.events.contains(&event.event_type)
-            && self.club_id.as_ref().is_none_or(|club| *club == event.club_id)
+        let is_concerned = match &event.data {
+            EventData::Webhook(data) => data.webhook_id != self.id,
+            _ => self.club_id.as_ref().is_none_or(|club| *club == event.club_id),
+        };
+        self.organization == event.organization && self.events.contains(&event.event_type) && is_concerned
+    }
+
+    /// XXH3 of the URL: tells whether what is known of the endpoint is known of this one.
+    pub fn url_fingerprint(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(self.url.to_string().as_bytes())
     }
 }
 

@@ -1,6 +1,7 @@
 //! `[[webhooks]]`: from what is written to webhooks with their keys.
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub(super) struct WebhookConfig {
     retry_schedule: Option<Schedule>,
     #[serde(default, with = "humantime_serde")]
     deadline: Option<Duration>,
+    rate_limit: Option<u32>,
+    #[serde(default)]
+    paused: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -51,7 +55,14 @@ impl WebhookConfig {
         if retry_schedule.as_ref().is_some_and(Vec::is_empty) {
             return Err("retry_schedule is empty".to_owned());
         }
+        let rate_limit = match self.rate_limit.map(NonZeroU32::new) {
+            Some(None) => return Err("rate_limit is 0: to send nothing, set paused = true".to_owned()),
+            Some(limit) => limit,
+            None => None,
+        };
         Ok(Webhook {
+            rate_limit,
+            paused: self.paused,
             id: self.id,
             organization: self.organization,
             club_id: self.club,

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use hookline_event_log::{AppendError, Offset};
 use hookline_schemas::delivery::{DeadLetter, DeadReason, FailureReason, ParkedDelivery};
+use hookline_schemas::event::Event;
 
-use super::lane::LaneDelivery;
+use super::lane::{LaneDelivery, LaneSettled};
 use super::outcomes::{Attempt, Target};
 use super::window::Settled;
 use super::{Action, AppendKey, AttemptKey, Core, DeliveryKey, EndpointKey, Timer};
@@ -29,6 +30,8 @@ pub(super) struct Append {
 enum AppendRecord {
     Parked(Arc<ParkedDelivery>),
     Dead(Arc<DeadLetter>),
+    /// Into `events`.
+    Announcement(Arc<Event>),
 }
 
 /// What the acknowledgement settles.
@@ -36,6 +39,8 @@ enum AppendRecord {
 enum Origin {
     Window(DeliveryKey),
     Lane(Offset),
+    /// That the webhook has been disabled.
+    Disabling,
     /// Nothing: its window or lane is no longer ours.
     Orphaned,
 }
@@ -49,7 +54,7 @@ impl Append {
     pub(super) fn delivery(&self) -> Option<DeliveryKey> {
         match self.origin {
             Origin::Window(delivery) => Some(delivery),
-            Origin::Lane(_) | Origin::Orphaned => None,
+            Origin::Lane(_) | Origin::Disabling | Origin::Orphaned => None,
         }
     }
 
@@ -135,6 +140,16 @@ impl Core {
         self.begin_append(Append { endpoint, record, origin: Origin::Lane(offset), detached: None }, actions);
     }
 
+    pub(super) fn append_announcement(
+        &mut self,
+        endpoint: EndpointKey,
+        event: Arc<Event>,
+        actions: &mut Vec<Action>,
+    ) {
+        let record = AppendRecord::Announcement(event);
+        self.begin_append(Append { endpoint, record, origin: Origin::Disabling, detached: None }, actions);
+    }
+
     fn begin_append(&mut self, append: Append, actions: &mut Vec<Action>) {
         let key = AppendKey(self.new_key());
         self.appends.insert(key, append);
@@ -153,6 +168,7 @@ impl Core {
                 Action::Park { append: key, partition, parked: Arc::clone(parked) }
             }
             AppendRecord::Dead(letter) => Action::Bury { append: key, partition, letter: Arc::clone(letter) },
+            AppendRecord::Announcement(event) => Action::Announce { append: key, event: Arc::clone(event) },
         });
     }
 
@@ -170,6 +186,8 @@ impl Core {
         let Some(append) = self.appends.remove(&key) else { return };
         let endpoint = append.endpoint;
         let is_parked = append.is_parked();
+        self.counts.parked_records += u64::from(is_parked);
+        self.counts.dead_letters += u64::from(matches!(append.record, AppendRecord::Dead(_)));
         if is_parked {
             let state = self.endpoint_mut(endpoint);
             state.parking -= 1;
@@ -180,10 +198,10 @@ impl Core {
                 self.settle(delivery, if is_parked { Settled::Parked } else { Settled::Dead });
             }
             Origin::Lane(old) => {
-                let counted = if is_parked { &mut self.counts.reparked } else { &mut self.counts.lane_dead };
-                *counted += 1;
-                self.settle_in_lane(endpoint, old);
+                let how = if is_parked { LaneSettled::ParkedAgain } else { LaneSettled::Dead };
+                self.settle_in_lane(endpoint, old, how);
             }
+            Origin::Disabling => self.finish_announcement(endpoint),
             Origin::Orphaned => {}
         }
         if let Some(attempt) = append.detached {

@@ -1,7 +1,7 @@
 //! The breaker: what is known of an endpoint's health.
 //!
-//! Closed: all permits. Open: nothing but one probe at a time, on the probe schedule. Half-open: after a
-//! probe that succeeded, concurrency 1, 2, 4, ... up to the cap, then closed.
+//! Closed: healthy. Open: nothing but one probe at a time, on the probe schedule. Half-open: after a probe that
+//! succeeded, the backlog alone, at a pace that starts slowly; closed once the pace is back or the backlog gone.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use hookline_schemas::delivery::{AttemptOutcome, BreakerRecord};
 use hookline_schemas::time::Timestamp;
 use rand::Rng;
 
+use super::life::is_gone;
 use super::schedule;
 
 /// A receiver may ask to be left alone for this long at most.
@@ -26,16 +27,15 @@ pub(crate) enum Breaker {
     Open {
         /// Probes that failed in a row.
         failed_probes: u32,
+        /// Since when nothing has succeeded.
+        since: Timestamp,
         /// When the next probe is due.
         due: Timestamp,
         /// Whether one is under way.
         probing: bool,
     },
     /// Coming back.
-    HalfOpen {
-        /// Attempts that may be in flight.
-        allowed: usize,
-    },
+    HalfOpen,
 }
 
 /// What a breaker goes by.
@@ -45,16 +45,23 @@ pub(crate) struct BreakerRules<'a> {
     pub(crate) failures_to_open: u32,
     /// Delays between probes.
     pub(crate) probe_schedule: &'a [Duration],
-    /// The cap on attempts in flight.
-    pub(crate) concurrency: usize,
 }
 
 impl Breaker {
+    /// Healthy, as far as is known.
+    pub(crate) const CLOSED: Self = Self::Closed { failures: 0 };
+
+    /// Not known to be healthy: to be probed now.
+    pub(crate) const fn in_doubt(now: Timestamp) -> Self {
+        Self::Open { failed_probes: 0, since: now, due: now, probing: false }
+    }
+
     /// As it was written down.
-    pub(crate) fn from_record(record: BreakerRecord) -> Self {
+    pub(crate) fn from_record(record: BreakerRecord, now: Timestamp) -> Self {
+        let since = record.failing_since.unwrap_or(now);
         match record.failed_probes {
-            None => Self::Closed { failures: 0 },
-            Some(failed_probes) => Self::Open { failed_probes, due: record.next_due, probing: false },
+            None => Self::CLOSED,
+            Some(failed_probes) => Self::Open { failed_probes, since, due: record.next_due, probing: false },
         }
     }
 
@@ -62,10 +69,12 @@ impl Breaker {
     pub(crate) fn to_record(self) -> BreakerRecord {
         match self {
             Self::Closed { .. } => BreakerRecord::default(),
-            Self::Open { failed_probes, due, .. } => {
-                BreakerRecord { failed_probes: Some(failed_probes), next_due: due }
-            }
-            Self::HalfOpen { .. } => BreakerRecord { failed_probes: Some(0), next_due: Timestamp(0) },
+            Self::Open { failed_probes, since, due, .. } => BreakerRecord {
+                failed_probes: Some(failed_probes),
+                next_due: due,
+                failing_since: Some(since),
+            },
+            Self::HalfOpen => BreakerRecord { failed_probes: Some(0), ..BreakerRecord::default() },
         }
     }
 
@@ -77,12 +86,16 @@ impl Breaker {
         matches!(self, Self::Open { .. })
     }
 
-    /// How many attempts may be in flight now; when open, one probe once it is due.
-    pub(crate) fn allowance(self, rules: BreakerRules<'_>, now: Timestamp) -> usize {
+    /// Whether a probe may begin.
+    pub(crate) fn is_probe_due(self, now: Timestamp) -> bool {
+        self.next_probe().is_some_and(|due| due <= now)
+    }
+
+    /// How long nothing has succeeded, while it is open.
+    pub(crate) fn failing_for(self, now: Timestamp) -> Option<Duration> {
         match self {
-            Self::Closed { .. } => rules.concurrency,
-            Self::HalfOpen { allowed } => allowed,
-            Self::Open { due, probing, .. } => usize::from(!probing && due <= now),
+            Self::Open { since, .. } => Some(now.since(since)),
+            Self::Closed { .. } | Self::HalfOpen => None,
         }
     }
 
@@ -90,7 +103,14 @@ impl Breaker {
     pub(crate) const fn next_probe(self) -> Option<Timestamp> {
         match self {
             Self::Open { due, probing: false, .. } => Some(due),
-            Self::Open { .. } | Self::Closed { .. } | Self::HalfOpen { .. } => None,
+            Self::Open { .. } | Self::Closed { .. } | Self::HalfOpen => None,
+        }
+    }
+
+    /// A probe is wanted now, whatever the schedule says.
+    pub(crate) fn hurry(&mut self, now: Timestamp) {
+        if let Self::Open { due, .. } = self {
+            *due = now.min(*due);
         }
     }
 
@@ -119,36 +139,37 @@ impl Breaker {
         now: Timestamp,
         random: &mut impl Rng,
     ) {
-        let asked_for = match outcome {
-            AttemptOutcome::Retryable { retry_after, .. } => *retry_after,
+        let (asked_for, is_gone) = match outcome {
+            AttemptOutcome::Retryable { retry_after, .. } => (*retry_after, false),
+            _ if is_gone(outcome) => (None, true),
             // The receiver is there and has decided: that is health.
             AttemptOutcome::Delivered { .. } | AttemptOutcome::Rejected { .. } => {
                 if was_probe || !self.is_open() {
-                    self.succeed(rules);
+                    self.succeed();
                 }
                 return;
             }
         };
-        let failed = match *self {
-            Self::Closed { failures } if asked_for.is_none() && failures + 1 < rules.failures_to_open => {
+        let (failed_probes, since) = match *self {
+            Self::Closed { failures }
+                if asked_for.is_none() && !is_gone && failures + 1 < rules.failures_to_open =>
+            {
                 *self = Self::Closed { failures: failures + 1 };
                 return;
             }
-            Self::Closed { .. } | Self::HalfOpen { .. } => 1,
-            Self::Open { failed_probes, .. } if was_probe => failed_probes + 1,
+            Self::Closed { .. } | Self::HalfOpen => (1, now),
+            Self::Open { failed_probes, since, .. } if was_probe => (failed_probes + 1, since),
             Self::Open { .. } => return,
         };
-        let due = schedule::due(rules.probe_schedule, failed, now, random);
+        let due = schedule::due(rules.probe_schedule, failed_probes, now, random);
         let not_before = asked_for.map_or(Timestamp(0), |asked| now.after(asked.min(MAX_RETRY_AFTER)));
-        *self = Self::Open { failed_probes: failed, due: due.max(not_before), probing: false };
+        *self = Self::Open { failed_probes, since, due: due.max(not_before), probing: false };
     }
 
-    fn succeed(&mut self, rules: BreakerRules<'_>) {
+    fn succeed(&mut self) {
         *self = match *self {
-            Self::Closed { .. } => Self::Closed { failures: 0 },
-            Self::Open { .. } => Self::HalfOpen { allowed: 1 },
-            Self::HalfOpen { allowed } if allowed * 2 >= rules.concurrency => Self::Closed { failures: 0 },
-            Self::HalfOpen { allowed } => Self::HalfOpen { allowed: allowed * 2 },
+            Self::Closed { .. } => Self::CLOSED,
+            Self::Open { .. } | Self::HalfOpen => Self::HalfOpen,
         };
     }
 }
@@ -164,7 +185,6 @@ mod tests {
     const RULES: BreakerRules<'_> = BreakerRules {
         failures_to_open: 3,
         probe_schedule: &[Duration::from_secs(5), Duration::from_secs(30)],
-        concurrency: 8,
     };
     const DELIVERED: AttemptOutcome = AttemptOutcome::Delivered { status: 200 };
     const FAILED: AttemptOutcome =
@@ -187,11 +207,11 @@ mod tests {
 
     #[test]
     fn an_open_breaker_allows_one_probe_when_it_is_due() {
-        let mut breaker = Breaker::Open { failed_probes: 1, due: Timestamp(2_000), probing: false };
-        assert_eq!(breaker.allowance(RULES, Timestamp(1_999)), 0);
-        assert_eq!(breaker.allowance(RULES, Timestamp(2_000)), 1);
+        let mut breaker = open(1, 2_000, false);
+        assert!(!breaker.is_probe_due(Timestamp(1_999)));
+        assert!(breaker.is_probe_due(Timestamp(2_000)));
         breaker.begin_probe();
-        assert_eq!(breaker.allowance(RULES, Timestamp(9_000)), 0);
+        assert!(!breaker.is_probe_due(Timestamp(9_000)));
         learn(&mut breaker, &FAILED, false);
         learn(&mut breaker, &DELIVERED, false);
         assert!(
@@ -203,15 +223,28 @@ mod tests {
     }
 
     #[test]
-    fn comes_back_by_doubling() {
-        let mut breaker = Breaker::Open { failed_probes: 4, due: Timestamp(0), probing: true };
-        let mut allowances = Vec::new();
-        for _ in 0..4 {
-            learn(&mut breaker, &DELIVERED, true);
-            allowances.push(breaker.allowance(RULES, Timestamp(0)));
-        }
-        assert_eq!(allowances, [1, 2, 4, 8]);
-        assert!(breaker.is_closed());
+    fn a_probe_that_succeeds_opens_it_by_half_and_a_failure_there_closes_the_door() {
+        let mut breaker = open(4, 0, true);
+        learn(&mut breaker, &DELIVERED, true);
+        assert_eq!(breaker, Breaker::HalfOpen);
+        learn(&mut breaker, &DELIVERED, false);
+        assert_eq!(breaker, Breaker::HalfOpen);
+        learn(&mut breaker, &FAILED, false);
+        assert_eq!(breaker.failing_for(Timestamp(3_000)), Some(Duration::from_secs(2)));
+        assert!(matches!(breaker, Breaker::Open { failed_probes: 1, probing: false, .. }));
+    }
+
+    #[test]
+    fn remembers_since_when_nothing_has_succeeded() {
+        let mut breaker = open(4, 900, true);
+        learn(&mut breaker, &FAILED, true);
+        assert_eq!(breaker.failing_for(Timestamp(3_007)), Some(Duration::from_secs(3)));
+        let read = Breaker::from_record(breaker.to_record(), Timestamp(9_000));
+        assert_eq!(read.failing_for(Timestamp(3_007)), Some(Duration::from_secs(3)));
+    }
+
+    fn open(failed_probes: u32, due: u64, probing: bool) -> Breaker {
+        Breaker::Open { failed_probes, since: Timestamp(7), due: Timestamp(due), probing }
     }
 
     #[test]
@@ -227,10 +260,9 @@ mod tests {
 
     #[test]
     fn what_is_written_down_tries_gently_after_a_restart() {
-        let open = Breaker::Open { failed_probes: 7, due: Timestamp(5), probing: true };
-        let read = Breaker::from_record(open.to_record());
-        assert_eq!(read, Breaker::Open { failed_probes: 7, due: Timestamp(5), probing: false });
-        let coming_back = Breaker::HalfOpen { allowed: 4 };
-        assert_eq!(Breaker::from_record(coming_back.to_record()).allowance(RULES, Timestamp(0)), 1);
+        let read = Breaker::from_record(open(7, 5, true).to_record(), Timestamp(0));
+        assert_eq!(read, open(7, 5, false));
+        let coming_back = Breaker::from_record(Breaker::HalfOpen.to_record(), Timestamp(3));
+        assert!(coming_back.is_open() && coming_back.is_probe_due(Timestamp(0)));
     }
 }

@@ -1,11 +1,12 @@
 //! An endpoint: the receiver behind one webhook, with its permits, its short queue, its breaker and its lane.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hookline_event_log::{Offset, Partition};
-use hookline_schemas::delivery::LaneRecord;
+use hookline_schemas::delivery::{Disabled, LaneRecord};
 use hookline_schemas::ids::WebhookId;
 use hookline_schemas::time::Timestamp;
 use hookline_schemas::webhook::Webhook;
@@ -13,11 +14,14 @@ use hookline_schemas::webhook::Webhook;
 use super::DeliveryKey;
 use super::breaker::Breaker;
 use super::lane::Lane;
+use super::pace::{Concurrency, Rate};
 use super::remote::RemoteLane;
+use super::window::Totals;
 
-/// After a hold that did not lead anywhere deliveries are parked at once for so long: a window is no place to
-/// wait for a slow endpoint.
-const HOLD_PAUSE: Duration = Duration::from_secs(10);
+/// After a hold that did not lead anywhere deliveries are parked at once for so many times as long: a window is
+/// no place to wait for a slow endpoint. Those who hold for a lane that they all share have to meet, so it is not
+/// long either.
+const HOLD_PAUSE: u32 = 3;
 
 /// What is known of one endpoint.
 #[derive(Debug)]
@@ -34,6 +38,16 @@ pub(crate) struct Endpoint {
     pub(crate) queue: VecDeque<DeliveryKey>,
     /// Its health.
     pub(crate) breaker: Breaker,
+    /// How many attempts may be in flight.
+    pub(crate) concurrency: Concurrency,
+    /// How many may start in a second, where the webhook limits that.
+    pub(crate) rate: Option<Rate>,
+    /// Nothing is sent until somebody enables it again. Its lane's owner decides, and the others read it there.
+    pub(crate) disabled: Option<Disabled>,
+    /// Somebody wants it probed although it is disabled.
+    pub(crate) probe_by_hand: bool,
+    /// What became of its deliveries in the windows of this process.
+    pub(crate) totals: Totals,
     /// Its backlog.
     pub(crate) lane: EndpointLane,
     /// Appends to `parked` that are under way.
@@ -66,14 +80,19 @@ pub(crate) enum Route {
 
 impl Endpoint {
     /// An endpoint of which nothing is known yet.
-    pub(crate) fn new(id: WebhookId, webhook: Option<Arc<Webhook>>, partition: Partition) -> Self {
+    pub(crate) fn new(id: WebhookId, partition: Partition, cap: usize) -> Self {
         Self {
             id,
-            webhook,
+            webhook: None,
             partition,
             in_flight: 0,
             queue: VecDeque::new(),
-            breaker: Breaker::Closed { failures: 0 },
+            breaker: Breaker::CLOSED,
+            concurrency: Concurrency::new(cap),
+            rate: None,
+            disabled: None,
+            probe_by_hand: false,
+            totals: Totals::default(),
             lane: EndpointLane::Remote(RemoteLane::new(None)),
             parking: 0,
             last_parked: None,
@@ -97,16 +116,66 @@ impl Endpoint {
         }
     }
 
-    /// Straight only where the endpoint is healthy and nothing that was parked before still waits in order.
+    /// Takes the webhook as it is now.
+    pub(crate) fn take_webhook(&mut self, webhook: Option<Arc<Webhook>>, now: Timestamp) {
+        let per_second = webhook.as_ref().and_then(|webhook| webhook.rate_limit);
+        if self.rate.as_ref().map(Rate::per_second) != per_second {
+            self.rate = per_second.map(|per_second| Rate::new(per_second, now));
+        }
+        self.webhook = webhook;
+    }
+
+    /// Whether nothing is sent because somebody wants it so, or the endpoint has asked for it.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.disabled.is_some() || self.webhook.as_ref().is_some_and(|webhook| webhook.paused)
+    }
+
+    /// Whether its backlog waits, but for a probe now and then.
+    pub(crate) fn is_down(&self) -> bool {
+        self.breaker.is_open() || self.is_halted()
+    }
+
+    /// How many more attempts of its lane may start now, as far as the rate allows.
+    pub(crate) fn free_permits(&self) -> usize {
+        self.concurrency.limit().saturating_sub(self.in_flight)
+    }
+
+    /// Takes an attempt from the rate, as one of so many who send to it.
+    pub(crate) fn take_rate(&mut self, share: NonZeroU32, now: Timestamp) -> bool {
+        self.rate.as_mut().is_none_or(|rate| rate.take(share, now))
+    }
+
+    /// Takes a permit for a delivery of the window, as one of so many dispatchers that send to it directly.
+    pub(crate) fn take_direct_permit(&mut self, share: NonZeroU32, now: Timestamp) -> bool {
+        self.in_flight < self.concurrency.share(share) && self.take_rate(share, now)
+    }
+
+    /// When the rate allows another attempt, if it has refused one.
+    pub(crate) fn rate_free_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.rate.as_ref().map(Rate::free_at).filter(|free_at| *free_at > now)
+    }
+
+    /// What is to be written down of it, beside its lane.
+    pub(crate) fn to_record(&self) -> LaneRecord {
+        LaneRecord {
+            breaker: self.breaker.to_record(),
+            disabled: self.disabled,
+            url: self.webhook.as_ref().map(|webhook| webhook.url_fingerprint()),
+            ..LaneRecord::unknown(self.id.clone())
+        }
+    }
+
+    /// Straight only where the endpoint is healthy and nothing that was parked here still waits in order. What
+    /// other processes parked is of other payments.
     pub(crate) fn route(&self, now: Timestamp) -> Route {
-        if !self.breaker.is_closed() {
+        if !self.breaker.is_closed() || self.is_halted() {
             return Route::Park;
         }
         let passed = match &self.lane {
             EndpointLane::Owned(lane) => {
-                lane.is_caught_up() && self.last_parked.is_none_or(|parked| lane.cursor() > parked)
+                lane.is_nearly_caught_up() && self.last_parked.is_none_or(|parked| lane.cursor() > parked)
             }
-            EndpointLane::Remote(lane) => lane.is_caught_up() && lane.has_passed(self.last_parked),
+            EndpointLane::Remote(lane) => lane.is_nearly_caught_up() && lane.has_passed(self.last_parked),
         };
         if passed && self.parking == 0 {
             Route::Direct
@@ -120,7 +189,7 @@ impl Endpoint {
     /// Under steady traffic the end of a lane is never reached, because something is always on its way there.
     /// So where little is left before it, deliveries are held for a moment instead of being parked.
     pub(crate) fn begin_hold(&mut self, hold: Duration, now: Timestamp) {
-        if self.held_until.is_none_or(|until| until.after(HOLD_PAUSE) <= now) {
+        if self.held_until.is_none_or(|until| until.after(hold * HOLD_PAUSE) <= now) {
             self.held_until = Some(now.after(hold));
         }
     }
@@ -143,8 +212,9 @@ impl Endpoint {
         let keeps_up = lane.see(record, self.last_parked);
         let has_passed = self.parking == 0 && lane.has_passed(self.last_parked);
         if (keeps_up || has_passed) && !self.breaker.is_closed() {
-            self.breaker = Breaker::Closed { failures: 0 };
+            self.breaker = Breaker::CLOSED;
         }
+        self.disabled = record.and_then(|record| record.disabled);
         if keeps_up && self.route(now) == Route::Park {
             self.begin_hold(hold, now);
         }
@@ -154,7 +224,7 @@ impl Endpoint {
     /// under way tells the breaker nothing, because others probe from now on.
     pub(crate) fn leave_lane(&mut self) {
         let Some(lane) = self.owned() else { return };
-        let record = lane.to_record(&self.id, self.breaker.to_record());
+        let record = lane.describe(self.to_record());
         self.lane = EndpointLane::Remote(RemoteLane::new(Some(&record)));
         self.breaker.abandon_probe();
     }
@@ -162,28 +232,32 @@ impl Endpoint {
 
 #[cfg(test)]
 mod tests {
-    use hookline_schemas::delivery::{BreakerRecord, ExceptionRecord};
+    use hookline_schemas::delivery::{BreakerRecord, ExceptionRecord, LaneCounts};
 
     use super::*;
 
     const HOLD: Duration = Duration::from_secs(2);
-    const CLOSED: Breaker = Breaker::Closed { failures: 0 };
-    const OPEN: Breaker = Breaker::Open { failed_probes: 1, due: Timestamp(0), probing: false };
+    const CLOSED: Breaker = Breaker::CLOSED;
+    const OPEN: Breaker =
+        Breaker::Open { failed_probes: 1, since: Timestamp(0), due: Timestamp(0), probing: false };
 
     fn endpoint(breaker: Breaker, parking: usize, last_parked: Option<u64>) -> Endpoint {
-        let endpoint = Endpoint::new(WebhookId::new("wh"), None, Partition(0));
+        let endpoint = Endpoint::new(WebhookId::new("wh"), Partition(0), 4);
         Endpoint { breaker, parking, last_parked: last_parked.map(Offset), ..endpoint }
     }
 
     fn record(cursor: u64, drained: bool, failed_probes: Option<u32>) -> LaneRecord {
-        let breaker = BreakerRecord { failed_probes, next_due: Timestamp(0) };
-        LaneRecord { webhook: WebhookId::new("wh"), cursor, drained, exceptions: Vec::new(), breaker }
+        let breaker = BreakerRecord { failed_probes, ..BreakerRecord::default() };
+        let tail = if drained { cursor } else { 1_000 };
+        let counts = LaneCounts { registered: tail - cursor, ..LaneCounts::default() };
+        LaneRecord { cursor, tail, drained, breaker, counts, ..LaneRecord::unknown(WebhookId::new("wh")) }
     }
 
     fn with_exception(record: LaneRecord) -> LaneRecord {
         let (due, deadline) = (Timestamp(0), Timestamp(9));
         let exception = ExceptionRecord { offset: 1, tries: 1, due, deadline };
-        LaneRecord { exceptions: vec![exception], ..record }
+        let counts = LaneCounts { registered: 1, ..LaneCounts::default() };
+        LaneRecord { tail: record.cursor, counts, exceptions: vec![exception], ..record }
     }
 
     #[test]
@@ -229,18 +303,18 @@ mod tests {
         assert_eq!(endpoint.route(Timestamp(3_000)), Route::Park);
         endpoint.see_lane(Some(&record(25, false, None)), HOLD, Timestamp(4_000));
         assert_eq!(endpoint.route(Timestamp(4_000)), Route::Park, "not again so soon");
-        endpoint.see_lane(Some(&record(26, false, None)), HOLD, Timestamp(13_000));
-        assert_eq!(endpoint.route(Timestamp(13_000)), Route::Hold);
-        endpoint.see_lane(Some(&record(27, true, None)), HOLD, Timestamp(14_000));
-        assert_eq!(endpoint.route(Timestamp(14_000)), Route::Direct);
+        endpoint.see_lane(Some(&record(26, false, None)), HOLD, Timestamp(9_000));
+        assert_eq!(endpoint.route(Timestamp(9_000)), Route::Hold);
+        endpoint.see_lane(Some(&record(27, true, None)), HOLD, Timestamp(10_000));
+        assert_eq!(endpoint.route(Timestamp(10_000)), Route::Direct);
         endpoint.breaker = OPEN;
-        assert_eq!(endpoint.route(Timestamp(14_000)), Route::Park);
+        assert_eq!(endpoint.route(Timestamp(10_000)), Route::Park);
     }
 
     #[test]
     fn a_lane_that_is_left_is_what_it_was() {
         let mut endpoint = endpoint(OPEN, 0, None);
-        endpoint.lane = EndpointLane::Owned(Box::new(Lane::resume(&record(10, false, None), Offset(20))));
+        endpoint.lane = EndpointLane::Owned(Box::new(Lane::resume(&record(10, false, None), Offset(20), 0)));
         endpoint.breaker.begin_probe();
         endpoint.leave_lane();
         assert_eq!(endpoint.breaker, OPEN, "others probe from now on");

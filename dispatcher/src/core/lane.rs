@@ -2,15 +2,19 @@
 //!
 //! Everything of the lane below the cursor is settled, except the exceptions. Records between the cursor and
 //! the tail stand in `parked`; a bounded head of them is in memory (`ready`), the rest is loaded when it is
-//! needed.
+//! needed. At any time `registered = settled + backlog`, where the backlog is what the lane holds.
+
+mod settled;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hookline_event_log::Offset;
-use hookline_schemas::delivery::{BreakerRecord, ExceptionRecord, LaneRecord, ParkedDelivery};
-use hookline_schemas::ids::WebhookId;
+use hookline_schemas::delivery::{ExceptionRecord, LaneCounts, LaneRecord, ParkedDelivery};
 use hookline_schemas::time::Timestamp;
+
+pub(crate) use settled::LaneSettled;
 
 /// Exceptions that a lane holds at most.
 pub(crate) const MAX_EXCEPTIONS: usize = 512;
@@ -19,6 +23,9 @@ pub(crate) const MAX_EXCEPTIONS: usize = 512;
 pub(crate) const READY_WHILE_SENDING: usize = 128;
 /// See [`READY_WHILE_SENDING`].
 pub(crate) const READY_WHILE_DOWN: usize = 2;
+
+/// How often a lane is written down that only grows.
+const GROWTH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A parked delivery in memory.
 #[derive(Debug, Clone)]
@@ -61,7 +68,13 @@ pub(crate) struct Lane {
     /// In flight, or on their way to the dead letters or to a new place; not settled.
     busy: BTreeSet<Offset>,
     /// Settled above the cursor: out of order, or by a late 2xx before they were registered or loaded.
-    struck: BTreeSet<Offset>,
+    struck: BTreeMap<Offset, LaneSettled>,
+    /// What became of everything below the tail.
+    counts: LaneCounts,
+    /// The counts as they were taken over.
+    counts_before: LaneCounts,
+    /// How many records are not settled and stand in the log alone.
+    unloaded: u64,
     next_load: Offset,
     tail: Offset,
     /// Loading is under way.
@@ -72,6 +85,10 @@ pub(crate) struct Lane {
     writing: bool,
     /// Something changed since the latest put began.
     pub(crate) dirty: bool,
+    /// Nothing changed since but that more was registered.
+    pub(crate) grown: bool,
+    /// When the latest put began.
+    pub(crate) put_at: Timestamp,
     /// Deliveries settled since the latest put began.
     pub(crate) settled_since_put: u32,
     /// The lowest offset that the acknowledged record still needs; `None` where it needs none.
@@ -85,20 +102,26 @@ impl Lane {
             ready: BTreeMap::new(),
             exceptions: BTreeMap::new(),
             busy: BTreeSet::new(),
-            struck: BTreeSet::new(),
+            struck: BTreeMap::new(),
+            counts: LaneCounts::default(),
+            counts_before: LaneCounts::default(),
+            unloaded: 0,
             next_load: start,
             tail: start,
             loading: false,
             written: Written::Drained,
             writing: false,
             dirty: false,
+            grown: false,
+            put_at: Timestamp(0),
             settled_since_put: 0,
             needed_from: None,
         }
     }
 
-    /// A lane as it was written down; `registered` is R of its partition, up to which records may stand.
-    pub(crate) fn resume(record: &LaneRecord, registered: Offset) -> Self {
+    /// A lane as it was written down; `registered` is R of its partition, up to which records may stand, and
+    /// `uncounted` how many of its records stand below R and behind the tail of what was written down.
+    pub(crate) fn resume(record: &LaneRecord, registered: Offset, uncounted: u64) -> Self {
         let cursor = Offset(record.cursor);
         let exception = |exception: &ExceptionRecord| {
             let ExceptionRecord { tries, due, deadline, .. } = *exception;
@@ -106,13 +129,40 @@ impl Lane {
             (Offset(exception.offset), state)
         };
         let exceptions: BTreeMap<_, _> = record.exceptions.iter().map(exception).collect();
-        let tail = registered.max(cursor);
+        let tail = registered.max(cursor).max(Offset(record.tail));
         let mut lane = Self::empty(tail);
         lane.next_load = if record.drained { tail } else { cursor };
         lane.needed_from = needed_from(record);
+        lane.counts = record.counts;
+        lane.counts.registered += uncounted;
+        lane.unloaded = lane.counts.backlog().saturating_sub(exceptions.len() as u64);
+        lane.counts.registered = lane.counts.settled() + lane.unloaded + exceptions.len() as u64;
         lane.exceptions = exceptions;
         lane.written = if record.drained { Written::Drained } else { Written::Active };
+        lane.counts_before = lane.counts;
+        lane.expect_nothing_behind_the_end();
         lane
+    }
+
+    /// How many deliveries are not settled, as the lane holds them.
+    pub(crate) fn backlog(&self) -> u64 {
+        let in_place = self.busy.iter().filter(|offset| !self.exceptions.contains_key(offset)).count();
+        self.unloaded + (self.ready.len() + in_place + self.exceptions.len()) as u64
+    }
+
+    /// What became of everything below the tail.
+    pub(crate) fn counts(&self) -> LaneCounts {
+        self.counts
+    }
+
+    /// What has been counted since the lane was taken over.
+    pub(crate) fn gained(&self) -> LaneCounts {
+        self.counts.since(&self.counts_before)
+    }
+
+    /// Whether every record is accounted for.
+    pub(crate) fn adds_up(&self) -> bool {
+        self.counts.registered == self.counts.settled() + self.backlog()
     }
 
     /// Everything below is settled, except the exceptions.
@@ -130,7 +180,13 @@ impl Lane {
 
     /// Whether the record that has been acknowledged is up to date.
     pub(crate) fn is_written_down(&self) -> bool {
-        !self.writing && !self.dirty
+        !self.writing && !self.dirty && !self.grown
+    }
+
+    /// Whether so much time has passed since it was written down that its growth is worth a record: whoever
+    /// takes the lane over counts what is not.
+    pub(crate) fn has_grown_long(&self, now: Timestamp) -> bool {
+        self.grown && self.put_at.after(GROWTH_INTERVAL) <= now
     }
 
     /// Whether nothing waits in order; exceptions may.
@@ -158,26 +214,24 @@ impl Lane {
         self.tail
     }
 
-    /// Registers a record behind all others; `limit` bounds what is kept in memory. Returns whether it was
-    /// settled already by a late 2xx.
-    pub(crate) fn register(
-        &mut self,
-        offset: Offset,
-        parked: ParkedDelivery,
-        place: Place,
-        limit: usize,
-    ) -> bool {
+    /// Registers a record behind all others; `limit` bounds what is kept in memory.
+    pub(crate) fn register(&mut self, offset: Offset, parked: ParkedDelivery, place: Place, limit: usize) {
         assert!(offset >= self.tail, "records are registered in order");
         self.forget_below_cursor();
         let contiguous = self.next_load >= self.tail;
         self.tail = offset.next();
-        self.dirty = true;
-        let struck = self.struck.contains(&offset);
+        self.grown = true;
+        self.counts.registered += 1;
         match place {
-            _ if struck => {}
+            // By a late 2xx, before it was registered.
+            _ if self.struck.contains_key(&offset) => {
+                self.counts.delivered += 1;
+                self.dirty = true;
+            }
             Place::Exception { due } => {
                 let (tries, deadline) = (parked.tries, parked.deadline);
                 self.exceptions.insert(offset, Exception { tries, due, deadline, loading: false });
+                self.dirty = true;
             }
             Place::InOrder if contiguous && self.ready.len() < limit => {
                 let tries = parked.tries;
@@ -185,16 +239,16 @@ impl Lane {
             }
             // Not kept in memory: the loader will find it from where it stopped.
             Place::InOrder => {
+                self.unloaded += 1;
                 if contiguous {
                     self.next_load = offset;
                 }
-                return false;
+                return;
             }
         }
         if contiguous {
             self.next_load = self.tail;
         }
-        struck
     }
 
     /// Whether the loader should fetch more, and the range that it should look at.
@@ -211,21 +265,37 @@ impl Lane {
             return;
         }
         for (offset, parked) in records {
-            let known = self.exceptions.contains_key(&offset) || self.busy.contains(&offset);
-            if offset >= self.tail || known || self.struck.contains(&offset) {
+            let known = self.exceptions.contains_key(&offset)
+                || self.busy.contains(&offset)
+                || self.ready.contains_key(&offset);
+            if offset >= self.tail || known || self.struck.contains_key(&offset) {
                 continue;
             }
             let tries = parked.tries;
             self.ready.insert(offset, LaneDelivery { parked: Arc::new(parked), tries });
+            if self.unloaded > 0 {
+                self.unloaded -= 1;
+            } else {
+                // More than a deposed owner's late record knew of.
+                self.counts.registered += 1;
+            }
         }
         self.next_load = self.next_load.max(next.min(self.tail));
+        self.expect_nothing_behind_the_end();
         self.forget_below_cursor();
+    }
+
+    /// Everything has been loaded: what was expected and did not come is lost.
+    fn expect_nothing_behind_the_end(&mut self) {
+        if self.next_load >= self.tail {
+            self.counts.expired += std::mem::take(&mut self.unloaded);
+        }
     }
 
     /// Drops from memory what does not fit while the endpoint is down; it will be loaded again.
     pub(crate) fn shrink(&mut self, limit: usize) {
         let Some(first_dropped) = self.ready.keys().nth(limit).copied() else { return };
-        self.ready.split_off(&first_dropped);
+        self.unloaded += self.ready.split_off(&first_dropped).len() as u64;
         // What was put back may stand above records that are still to be loaded.
         self.next_load = self.next_load.min(first_dropped);
     }
@@ -260,6 +330,15 @@ impl Lane {
             .iter()
             .filter(|(offset, exception)| !exception.loading && !self.busy.contains(offset));
         idle.map(|(offset, exception)| (*offset, time(exception))).min_by_key(|(_, at)| *at)
+    }
+
+    /// The exception that would be due first is due now.
+    pub(crate) fn hurry_exception(&mut self, now: Timestamp) {
+        if let Some((offset, _)) = self.first_due_exception()
+            && let Some(exception) = self.exceptions.get_mut(&offset)
+        {
+            exception.due = exception.due.min(now);
+        }
     }
 
     /// Marks an exception as being loaded.
@@ -298,41 +377,48 @@ impl Lane {
     }
 
     /// The delivery is settled.
-    pub(crate) fn settle(&mut self, offset: Offset) {
+    pub(crate) fn settle(&mut self, offset: Offset, how: LaneSettled) {
         self.busy.remove(&offset);
         self.exceptions.remove(&offset);
         // Settled before its turn: should the loader come by here again, it must not find it unsettled.
         if offset > self.cursor() {
-            self.struck.insert(offset);
+            self.struck.insert(offset, how);
         }
+        *how.count_in(&mut self.counts) += 1;
         self.dirty = true;
         self.settled_since_put += 1;
     }
 
     /// A late 2xx reached the receiver although the delivery had been parked: the copy need not go out.
-    /// Returns whether a registered copy was settled; one that is in flight goes out all the same.
-    pub(crate) fn strike(&mut self, offset: Offset) -> bool {
-        if self.busy.contains(&offset) {
-            return false;
+    /// One that is in flight goes out all the same.
+    pub(crate) fn strike(&mut self, offset: Offset) {
+        if self.busy.contains(&offset) || self.struck.contains_key(&offset) {
+            return;
         }
-        let known = self.ready.remove(&offset).is_some() || self.exceptions.contains_key(&offset);
-        if known {
-            self.settle(offset);
+        if self.ready.remove(&offset).is_some() || self.exceptions.contains_key(&offset) {
+            self.settle(offset, LaneSettled::Delivered);
+        } else if offset >= self.tail {
+            self.struck.insert(offset, LaneSettled::Delivered);
         } else if offset >= self.next_load {
-            self.struck.insert(offset);
+            self.unloaded = self.unloaded.saturating_sub(1);
+            self.struck.insert(offset, LaneSettled::Delivered);
+            self.counts.delivered += 1;
+            self.dirty = true;
         }
-        known || (self.next_load..self.tail).contains(&offset)
     }
 
-    /// Everything is given up because the webhook is no more. Returns how many deliveries that were.
-    pub(crate) fn cancel(&mut self) -> usize {
-        let cancelled = self.ready.len() + self.exceptions.len();
+    /// Everything but what is in flight is given up because the webhook is no more.
+    pub(crate) fn cancel(&mut self) {
+        self.exceptions.retain(|offset, _| self.busy.contains(offset));
+        let kept = self.exceptions.len() as u64;
+        let in_place = self.busy.iter().filter(|offset| !self.exceptions.contains_key(offset)).count() as u64;
         self.ready.clear();
-        self.exceptions.clear();
         self.struck.clear();
+        self.unloaded = 0;
         self.next_load = self.tail;
+        let otherwise = self.counts.settled() - self.counts.cancelled;
+        self.counts.cancelled = self.counts.registered - otherwise - kept - in_place;
         self.dirty = true;
-        cancelled
     }
 
     fn forget_below_cursor(&mut self) {
@@ -341,32 +427,47 @@ impl Lane {
         }
     }
 
-    /// The record to write down now.
-    pub(crate) fn to_record(&self, webhook: &WebhookId, breaker: BreakerRecord) -> LaneRecord {
+    /// What is known of the lane itself, into the record that is to be written down. What was settled above
+    /// the cursor will be read again: it counts as backlog.
+    pub(crate) fn describe(&self, record: LaneRecord) -> LaneRecord {
         let exception = |(offset, exception): (&Offset, &Exception)| ExceptionRecord {
             offset: offset.0,
             tries: exception.tries,
             due: exception.due,
             deadline: exception.deadline,
         };
+        let mut counts = self.counts;
+        let cursor = self.cursor();
+        for how in self.struck.range(cursor..self.tail.max(cursor)).map(|(_, how)| how) {
+            *how.count_in(&mut counts) -= 1;
+        }
         LaneRecord {
-            webhook: webhook.clone(),
-            cursor: self.cursor().0,
+            cursor: cursor.0,
+            tail: self.tail.0,
             drained: self.is_drained(),
             exceptions: self.exceptions.iter().map(exception).collect(),
-            breaker,
+            counts,
+            ..record
         }
     }
 
     /// The record to put now; none while a put is under way, after which there will be another.
-    pub(crate) fn begin_put(&mut self, webhook: &WebhookId, breaker: BreakerRecord) -> Option<LaneRecord> {
+    pub(crate) fn begin_put(&mut self, record: LaneRecord, now: Timestamp) -> Option<LaneRecord> {
         if self.writing {
             self.dirty = true;
             return None;
         }
-        let record = self.to_record(webhook, breaker);
+        assert!(
+            self.adds_up(),
+            "every record of a lane is accounted for: {:?} {}",
+            self.counts,
+            self.backlog()
+        );
+        let record = self.describe(record);
         self.writing = true;
         self.dirty = false;
+        self.grown = false;
+        self.put_at = now;
         self.settled_since_put = 0;
         self.written = match (record.drained, self.written) {
             (true, _) => Written::Drained,

@@ -1,5 +1,6 @@
 //! The lanes at work: registering what was parked, draining in order, probing what is down, writing down.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use hookline_event_log::{Epoch, JournalName, Offset, Partition};
@@ -8,10 +9,10 @@ use hookline_schemas::time::Timestamp;
 
 use super::breaker::Breaker;
 use super::endpoint::EndpointLane;
-use super::lane::{Lane, LaneDelivery, Place, READY_WHILE_DOWN, READY_WHILE_SENDING, Written};
+use super::lane::{Lane, LaneDelivery, LaneSettled, Place, READY_WHILE_DOWN, READY_WHILE_SENDING, Written};
 use super::outcomes::{Attempt, Target};
 use super::shard::LaneShard;
-use super::{Action, AttemptKey, Core, EndpointKey, Load, Prepared, Timer, schedule};
+use super::{Action, AttemptKey, Core, EndpointKey, Load, Prepared, ResumedLane, Timer, schedule};
 
 /// Deliveries after which a lane record is written without waiting for the interval.
 const SETTLED_PER_RECORD: u32 = 1_000;
@@ -23,7 +24,7 @@ impl Core {
         partition: Partition,
         epoch: Epoch,
         registered: Offset,
-        lanes: &[LaneRecord],
+        lanes: &[ResumedLane],
         actions: &mut Vec<Action>,
     ) {
         assert!(self.webhooks.is_some(), "nothing is taken over before the webhooks have been loaded");
@@ -32,18 +33,33 @@ impl Core {
         for endpoint in self.endpoints.iter_mut().filter(|endpoint| endpoint.partition == partition) {
             endpoint.lane = EndpointLane::Owned(Box::new(Lane::empty(Offset::START)));
         }
-        let Some(webhooks) = self.webhooks.clone() else { return };
-        for record in lanes.iter().filter(|record| webhooks.find(&record.webhook).is_some()) {
-            let key = self.endpoint_of(&record.webhook);
-            let endpoint = self.endpoint_mut(key);
-            endpoint.lane = EndpointLane::Owned(Box::new(Lane::resume(record, registered)));
-            endpoint.breaker = Breaker::from_record(record.breaker);
+        for lane in lanes {
+            self.resume_lane(lane, registered, actions);
         }
         for key in (0..self.endpoints.len()).map(|index| EndpointKey(index as u64)) {
             if self.endpoint(key).partition == partition {
                 self.pump(key, actions);
             }
         }
+    }
+
+    fn resume_lane(&mut self, lane: &ResumedLane, registered: Offset, actions: &mut Vec<Action>) {
+        let ResumedLane { record, uncounted } = lane;
+        let key = self.endpoint_of(&record.webhook);
+        let now = self.now;
+        let endpoint = self.endpoint_mut(key);
+        endpoint.lane = EndpointLane::Owned(Box::new(Lane::resume(record, registered, *uncounted)));
+        endpoint.breaker = Breaker::from_record(record.breaker, now);
+        endpoint.disabled = record.disabled;
+        if endpoint.breaker.is_open() {
+            endpoint.concurrency.restart();
+        }
+        let Some(webhook) = endpoint.webhook.clone() else { return self.cancel(key) };
+        if record.url.is_some_and(|url| url != webhook.url_fingerprint()) {
+            endpoint.disabled = None;
+            self.start_anew(key);
+        }
+        self.announce(key, actions);
     }
 
     /// Registers parked deliveries in their lanes.
@@ -59,15 +75,8 @@ impl Core {
             return;
         }
         for (offset, parked) in records {
-            if self.webhooks.as_ref().is_some_and(|webhooks| webhooks.find(&parked.webhook).is_some()) {
-                let endpoint = self.endpoint_of(&parked.webhook);
-                self.register(partition, endpoint, offset, parked, actions);
-            } else {
-                self.counts.lane_cancelled += 1;
-                if let Some(shard) = self.shards.get_mut(&partition) {
-                    shard.follow(offset, EndpointKey(u64::MAX), true);
-                }
-            }
+            let endpoint = self.endpoint_of(&parked.webhook);
+            self.register(partition, endpoint, offset, parked, actions);
         }
     }
 
@@ -80,16 +89,25 @@ impl Core {
         actions: &mut Vec<Action>,
     ) {
         let place = self.place_of(key, &parked);
+        let is_alone = self.dispatchers == NonZeroU32::MIN;
         let endpoint = self.endpoint_mut(key);
-        let limit = if endpoint.breaker.is_open() { READY_WHILE_DOWN } else { READY_WHILE_SENDING };
+        if is_alone {
+            // In an earlier life, if not in this one.
+            endpoint.last_parked = endpoint.last_parked.max(Some(offset));
+        }
+        let limit = if endpoint.is_down() { READY_WHILE_DOWN } else { READY_WHILE_SENDING };
+        let is_deleted = endpoint.webhook.is_none();
         let Some(lane) = endpoint.owned_mut() else { return };
         // The lane record is younger than R: it has covered this record before.
         let known = offset < lane.tail();
-        let struck = !known && lane.register(offset, parked, place, limit);
+        if !known {
+            lane.register(offset, parked, place, limit);
+        }
+        if is_deleted {
+            lane.cancel();
+        }
         let written = lane.written;
         let covered = known || written == Written::Active;
-        self.counts.registered += u64::from(!known);
-        self.counts.lane_delivered += u64::from(struck);
         let Some(shard) = self.shards.get_mut(&partition) else { return };
         shard.follow(offset, key, covered);
         if !covered && written == Written::Drained {
@@ -107,7 +125,7 @@ impl Core {
         if parked.not_before > self.now {
             return Place::Exception { due: parked.not_before };
         }
-        if parked.tries == 0 || !endpoint.breaker.is_closed() {
+        if parked.tries == 0 || !endpoint.breaker.is_closed() || endpoint.is_halted() {
             return Place::InOrder;
         }
         Place::Exception { due: self.retry_due(key, parked.tries) }
@@ -136,7 +154,11 @@ impl Core {
     fn pump_lane(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
         self.bury_expired_head(key, actions);
         self.load_expired_exceptions(key, actions);
-        if self.endpoint(key).breaker.is_open() {
+        self.close_once_caught_up(key);
+        let endpoint = self.endpoint(key);
+        if endpoint.is_halted() && !endpoint.probe_by_hand {
+            // What waits goes on waiting.
+        } else if endpoint.breaker.is_open() {
             self.probe(key, actions);
         } else {
             self.send_due_exceptions(key, actions);
@@ -145,24 +167,27 @@ impl Core {
         self.load_more(key, actions);
     }
 
-    /// How many more attempts may start now.
-    fn free_permits(&self, key: EndpointKey) -> usize {
-        let endpoint = self.endpoint(key);
-        let allowance = endpoint.breaker.allowance(Self::breaker_rules(&self.settings), self.now);
-        if endpoint.breaker.is_open() { allowance } else { allowance.saturating_sub(endpoint.in_flight) }
+    /// Coming back with nothing left in order: what comes goes straight out, at a pace that is still slow.
+    fn close_once_caught_up(&mut self, key: EndpointKey) {
+        let endpoint = self.endpoint_mut(key);
+        if endpoint.breaker == Breaker::HalfOpen && endpoint.owned().is_some_and(Lane::is_caught_up) {
+            endpoint.breaker = Breaker::CLOSED;
+            endpoint.owned_mut().into_iter().for_each(|lane| lane.dirty = true);
+        }
     }
 
     fn send_due_exceptions(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
-        while self.free_permits(key) > 0
-            && let Some((offset, due)) = self.endpoint(key).owned().and_then(Lane::first_due_exception)
+        while let Some((offset, due)) = self.endpoint(key).owned().and_then(Lane::first_due_exception)
             && due <= self.now
+            && self.take_permit(key)
         {
             self.load_exception(key, offset, false, actions);
         }
     }
 
     fn send_in_order(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
-        while self.free_permits(key) > 0
+        while self.endpoint(key).owned().is_some_and(|lane| lane.head().is_some())
+            && self.take_permit(key)
             && let Some((offset, delivery)) = self.take_head(key)
         {
             self.endpoint_mut(key).in_flight += 1;
@@ -170,13 +195,23 @@ impl Core {
         }
     }
 
+    /// Whether an attempt of the lane may start. While a lane drains nobody else sends to its endpoint.
+    fn take_permit(&mut self, key: EndpointKey) -> bool {
+        let now = self.now;
+        let endpoint = self.endpoint_mut(key);
+        endpoint.free_permits() > 0 && endpoint.take_rate(NonZeroU32::MIN, now)
+    }
+
     /// One attempt at an endpoint that is down, once it is due: the head, and every other time its
     /// neighbour, so that a head that fails by itself can't keep the door shut.
     fn probe(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
-        if self.free_permits(key) == 0 {
+        let now = self.now;
+        let endpoint = self.endpoint_mut(key);
+        let waits = endpoint.owned().is_some_and(|lane| !lane.is_drained());
+        let is_due = waits && endpoint.breaker.is_probe_due(now);
+        if !is_due || !endpoint.take_rate(NonZeroU32::MIN, now) {
             return;
         }
-        let endpoint = self.endpoint_mut(key);
         let Breaker::Open { failed_probes, .. } = endpoint.breaker else { return };
         let Some(lane) = endpoint.owned_mut() else { return };
         // The neighbour's turn comes once the head has had its own: first attempts are in order.
@@ -184,12 +219,14 @@ impl Core {
         let nth = usize::from(head_has_failed && failed_probes % 2 == 1);
         if let Some((offset, delivery)) = lane.take_ready(nth) {
             endpoint.breaker.begin_probe();
+            endpoint.probe_by_hand = false;
             endpoint.in_flight += 1;
             self.send_from_lane(key, offset, delivery, true, actions);
         } else if lane.is_caught_up()
             && let Some((offset, _)) = lane.first_due_exception()
         {
             endpoint.breaker.begin_probe();
+            endpoint.probe_by_hand = false;
             self.load_exception(key, offset, true, actions);
         }
     }
@@ -215,7 +252,7 @@ impl Core {
 
     fn load_more(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
         let endpoint = self.endpoint_mut(key);
-        let limit = if endpoint.breaker.is_open() { READY_WHILE_DOWN } else { READY_WHILE_SENDING };
+        let limit = if endpoint.is_down() { READY_WHILE_DOWN } else { READY_WHILE_SENDING };
         let Some(lane) = endpoint.owned_mut() else { return };
         let Some((from, until)) = lane.wants_loading(limit) else { return };
         lane.loading = true;
@@ -277,9 +314,8 @@ impl Core {
             }
             (None, Some(_)) => {
                 // Retention took the record: a loss, and counted as one.
-                self.counts.expired += 1;
                 self.give_back_permit(key, is_probe);
-                self.settle_in_lane(key, offset);
+                self.settle_in_lane(key, offset, LaneSettled::Expired);
             }
             // Settled meanwhile by a late 2xx.
             (_, None) => self.give_back_permit(key, is_probe),
@@ -287,9 +323,9 @@ impl Core {
     }
 
     /// A delivery of the lane is settled; without effect where the lane is no longer ours.
-    pub(super) fn settle_in_lane(&mut self, key: EndpointKey, offset: Offset) {
+    pub(super) fn settle_in_lane(&mut self, key: EndpointKey, offset: Offset, how: LaneSettled) {
         if let Some(lane) = self.endpoint_mut(key).owned_mut() {
-            lane.settle(offset);
+            lane.settle(offset, how);
         }
     }
 
@@ -304,8 +340,7 @@ impl Core {
     ) {
         let Some(webhook) = self.endpoint(key).webhook.clone() else {
             self.give_back_permit(key, is_probe);
-            self.counts.lane_cancelled += 1;
-            return self.settle_in_lane(key, offset);
+            return self.settle_in_lane(key, offset, LaneSettled::Cancelled);
         };
         if delivery.parked.deadline <= self.now {
             self.give_back_permit(key, is_probe);
@@ -354,20 +389,23 @@ impl Core {
         let hold = endpoint.hold_ends(self.now).filter(|_| !endpoint.queue.is_empty());
         let lane =
             endpoint.owned().filter(|_| self.works_lane(key)).and_then(|lane| self.lane_due(key, lane));
-        hold.into_iter().chain(lane).min()
+        let waits = !endpoint.queue.is_empty() || endpoint.owned().is_some_and(|lane| !lane.is_drained());
+        let rate = endpoint.rate_free_at(self.now).filter(|_| waits);
+        [hold, rate, lane].into_iter().flatten().min()
     }
 
     fn lane_due(&self, key: EndpointKey, lane: &Lane) -> Option<Timestamp> {
-        let breaker = self.endpoint(key).breaker;
+        let endpoint = self.endpoint(key);
         let exception = lane.first_due_exception().map(|(_, due)| due);
-        if breaker.is_open() {
+        if endpoint.is_down() {
             let head = lane.head().map(|(_, head)| head.parked.deadline);
-            let probe = breaker.next_probe().filter(|_| head.is_some() || exception.is_some());
+            let is_probed = !endpoint.is_halted() || endpoint.probe_by_hand;
+            let probe = endpoint.breaker.next_probe().filter(|_| is_probed && !lane.is_drained());
             let dying = lane.first_dying_exception().map(|(_, deadline)| deadline);
             [probe, head, dying].into_iter().flatten().min()
         } else {
             // With no permit free, the end of an attempt looks again.
-            exception.filter(|_| self.free_permits(key) > 0)
+            exception.filter(|_| endpoint.free_permits() > 0)
         }
     }
 
@@ -384,26 +422,23 @@ impl Core {
         }
     }
 
-    /// The webhook is no more: what is in memory of its lane is given up, the rest with it.
-    pub(super) fn cancel(&mut self, key: EndpointKey) {
-        let cancelled = self.endpoint_mut(key).owned_mut().map_or(0, Lane::cancel);
-        self.counts.lane_cancelled += cancelled as u64;
-    }
-
     /// Writes down the lanes that have changed.
     pub(super) fn write_lanes(&mut self, actions: &mut Vec<Action>) {
-        self.write_lanes_where(|_| true, actions);
+        self.write_lanes_where(|_| true, self.draining, actions);
     }
 
-    /// Writes down the lanes of some partitions that have changed.
+    /// Writes down the lanes of some partitions that have changed; for the last time, also what has only grown.
     pub(super) fn write_lanes_where(
         &mut self,
         includes: impl Fn(Partition) -> bool,
+        is_last_word: bool,
         actions: &mut Vec<Action>,
     ) {
+        let now = self.now;
         for key in (0..self.endpoints.len()).map(|index| EndpointKey(index as u64)) {
             let endpoint = self.endpoint(key);
-            if includes(endpoint.partition) && endpoint.owned().is_some_and(|lane| lane.dirty) {
+            let is_due = |lane: &Lane| lane.dirty || (lane.grown && is_last_word) || lane.has_grown_long(now);
+            if includes(endpoint.partition) && endpoint.owned().is_some_and(is_due) {
                 self.put_lane(key, actions);
             }
         }
@@ -417,13 +452,14 @@ impl Core {
         }
     }
 
-    fn put_lane(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
+    pub(super) fn put_lane(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
         let partition = self.endpoint(key).partition;
         let Some(epoch) = self.shards.get(&partition).map(|shard| shard.epoch) else { return };
+        let now = self.now;
         let endpoint = self.endpoint_mut(key);
-        let (webhook, breaker) = (endpoint.id.clone(), endpoint.breaker.to_record());
+        let record = endpoint.to_record();
         let Some(lane) = endpoint.owned_mut() else { return };
-        if let Some(record) = lane.begin_put(&webhook, breaker) {
+        if let Some(record) = lane.begin_put(record, now) {
             actions.push(Action::PutLane { endpoint: key, partition, epoch, record });
         }
     }
@@ -443,6 +479,7 @@ impl Core {
             return lane.fail_put();
         }
         lane.acknowledge(record);
+        self.counts.lane_records += 1;
         let Some(shard) = self.shards.get_mut(&partition) else { return };
         shard.cover(key, Offset(record.cursor), record.drained);
         if shard.waits_for(key) {

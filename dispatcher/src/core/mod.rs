@@ -4,34 +4,38 @@
 //! happened as inputs. One core owns the windows and lanes of its partitions as plain fields: no locks.
 //!
 //! A delivery is sent straight from the window ([`planning`]); what can't be sent now is parked once and goes
-//! on in its endpoint's lane ([`lanes`]), or in that of another process ([`remote`]). What an attempt's end
-//! means stands in [`outcomes`], what happens to appends in [`appends`], how partitions come and go in
-//! [`ownership`].
+//! on in its endpoint's lane ([`lanes`]), or in that of another process ([`remote`]), as fast as the endpoint
+//! takes it ([`pace`], [`breaker`]). What an attempt's end means stands in [`outcomes`], what happens to appends
+//! in [`appends`], how webhooks change in [`life`], how partitions come and go in [`ownership`].
 
 mod appends;
 mod breaker;
 mod endpoint;
 mod lane;
 mod lanes;
+mod life;
 mod outcomes;
 mod ownership;
+mod pace;
 mod planning;
 mod remote;
 mod repeats;
 mod schedule;
 mod shard;
+mod status;
 mod window;
 
 #[cfg(test)]
 mod simulation;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hookline_event_log::{AppendError, CommitError, Epoch, JournalName, Offset, Partition, partition_of};
-use hookline_schemas::delivery::{AttemptOutcome, DeadLetter, LaneRecord, ParkedDelivery};
+use hookline_schemas::delivery::{AttemptOutcome, DeadLetter, LaneCounts, LaneRecord, ParkedDelivery};
 use hookline_schemas::event::Event;
 use hookline_schemas::ids::{EventId, WebhookId};
 use hookline_schemas::time::Timestamp;
@@ -43,13 +47,16 @@ use appends::Append;
 use breaker::BreakerRules;
 use endpoint::{Endpoint, EndpointLane};
 use lane::Lane;
+pub(crate) use life::ByHand;
 use outcomes::Attempt;
 pub(crate) use ownership::Committing;
 use planning::Delivery;
 use shard::LaneShard;
+pub(crate) use status::Gauges;
 pub(crate) use window::Totals;
 use window::Window;
 
+use crate::endpoints::ByHandError;
 use crate::settings::Settings;
 
 macro_rules! key_type {
@@ -76,6 +83,10 @@ key_type!(
     /// An endpoint.
     EndpointKey
 );
+key_type!(
+    /// A wish from outside.
+    RequestKey
+);
 
 /// An event, ready to be sent: rendered once, shared by all its deliveries.
 #[derive(Debug)]
@@ -91,6 +102,14 @@ impl Prepared {
         let body = event.render().into();
         Arc::new(Self { event, body })
     }
+}
+
+/// A lane as it is written down.
+#[derive(Debug, Clone)]
+pub(crate) struct ResumedLane {
+    pub(crate) record: LaneRecord,
+    /// How many of its records stand behind the tail of the record and below R.
+    pub(crate) uncounted: u64,
 }
 
 /// What a record of `events` holds.
@@ -112,11 +131,15 @@ pub(crate) enum Input {
     /// Events that were settled before, for the repeat memory.
     Remembered { partition: Partition, events: Vec<(EventId, u64)> },
     /// A partition of `parked` is ours, with its lanes as they are written down.
-    LanesGranted { partition: Partition, epoch: Epoch, registered: Offset, lanes: Vec<LaneRecord> },
+    LanesGranted { partition: Partition, epoch: Epoch, registered: Offset, lanes: Vec<ResumedLane> },
     /// Another owner waits for a partition of `events` or `parked`: settle what is in flight, and let go.
     Revoking { journal: JournalName, partition: Partition },
     /// A partition is somebody else's already.
     Lost { journal: JournalName, partition: Partition },
+    /// So many dispatchers own lanes.
+    Dispatchers(NonZeroU32),
+    /// Somebody wants something of an endpoint.
+    ByHand { request: RequestKey, webhook: WebhookId, wanted: ByHand },
     /// A lane is written down so; `None`: no more. Of lanes that are ours it says nothing new.
     LaneSeen { webhook: WebhookId, record: Option<LaneRecord> },
     /// Events, in order.
@@ -165,6 +188,10 @@ pub(crate) enum Action {
     },
     /// A put into `lanes`.
     PutLane { endpoint: EndpointKey, partition: Partition, epoch: Epoch, record: LaneRecord },
+    /// An append to `events`.
+    Announce { append: AppendKey, event: Arc<Event> },
+    /// What became of [`Input::ByHand`].
+    Answer { request: RequestKey, answer: Result<(), ByHandError> },
     /// A commit of a watermark.
     CommitWatermark { committing: Committing, totals: Totals },
     /// A commit of R; `needed_from`: no lane needs anything below.
@@ -196,18 +223,16 @@ pub(crate) struct Counts {
     pub(crate) unreadable: u64,
     /// Events under a known id with another body; delivered.
     pub(crate) conflicting: u64,
-    /// Parked deliveries registered in their lanes.
-    pub(crate) registered: u64,
-    /// Lane deliveries settled by a 2xx.
-    pub(crate) lane_delivered: u64,
-    /// Lane deliveries settled in `dead_letters`.
-    pub(crate) lane_dead: u64,
-    /// Lane deliveries settled because the webhook is no more.
-    pub(crate) lane_cancelled: u64,
-    /// Deliveries whose record retention took before they were settled: lost.
-    pub(crate) expired: u64,
-    /// Exceptions that were appended again for want of a place.
-    pub(crate) reparked: u64,
+    /// Records appended to `parked`.
+    pub(crate) parked_records: u64,
+    /// Records appended to `dead_letters`.
+    pub(crate) dead_letters: u64,
+    /// Lane records put.
+    pub(crate) lane_records: u64,
+    /// Webhooks disabled because their endpoints answered 410.
+    pub(crate) disabled_gone: u64,
+    /// Webhooks disabled because their endpoints were down for too long.
+    pub(crate) disabled_failing: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -233,6 +258,9 @@ pub(crate) struct Core {
     /// When that is looked at next.
     drain_due: Option<Timestamp>,
     totals_of_past_windows: Totals,
+    counts_of_past_lanes: LaneCounts,
+    /// How many dispatchers send directly to the same endpoints.
+    dispatchers: NonZeroU32,
     endpoints: Vec<Endpoint>,
     endpoint_keys: HashMap<WebhookId, EndpointKey>,
     endpoint_timers: HashMap<EndpointKey, Timestamp>,
@@ -264,6 +292,8 @@ impl Core {
             revoking: BTreeMap::new(),
             drain_due: None,
             totals_of_past_windows: Totals::default(),
+            counts_of_past_lanes: LaneCounts::default(),
+            dispatchers: NonZeroU32::MIN,
             endpoints: Vec::new(),
             endpoint_keys: HashMap::new(),
             endpoint_timers: HashMap::new(),
@@ -294,6 +324,11 @@ impl Core {
             }
             Input::Revoking { journal, partition } => self.revoke(journal, partition, actions),
             Input::Lost { journal, partition } => self.lose(journal, partition),
+            Input::Dispatchers(dispatchers) => self.dispatchers = dispatchers,
+            Input::ByHand { request, webhook, wanted } => {
+                let answer = self.do_by_hand(&webhook, wanted, actions);
+                actions.push(Action::Answer { request, answer });
+            }
             Input::LaneSeen { webhook, record } => self.see_lane(&webhook, record.as_ref(), actions),
             Input::Fetched { partition, epoch, events } => self.plan(partition, epoch, events, actions),
             Input::Followed { partition, epoch, records } => {
@@ -357,26 +392,6 @@ impl Core {
             && self.shards.is_empty()
     }
 
-    /// What has been counted.
-    pub(crate) fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// What became of the deliveries below the watermarks, while the partitions were ours.
-    pub(crate) fn totals(&self) -> Totals {
-        let mut sum = self.totals_of_past_windows;
-        self.windows.values().for_each(|window| sum.add(&window.gained()));
-        sum
-    }
-
-    /// Endpoints that are down, lanes of ours that are not drained, and attempts in flight.
-    pub(crate) fn gauges(&self) -> (usize, usize, usize) {
-        let down = self.endpoints.iter().filter(|endpoint| endpoint.breaker.is_open()).count();
-        let owned = self.endpoints.iter().filter_map(Endpoint::owned);
-        let backlogged = owned.filter(|lane| !lane.is_drained()).count();
-        (down, backlogged, self.attempts.len())
-    }
-
     fn fire_due_timers(&mut self, actions: &mut Vec<Action>) {
         while let Some((due, timer)) = self.timers.first().copied()
             && due <= self.now
@@ -403,18 +418,6 @@ impl Core {
         self.drain_revoked(actions);
     }
 
-    fn take_webhooks(&mut self, webhooks: Arc<Webhooks>, actions: &mut Vec<Action>) {
-        self.webhooks = Some(Arc::clone(&webhooks));
-        for key in (0..self.endpoints.len()).map(|index| EndpointKey(index as u64)) {
-            let endpoint = self.endpoint_mut(key);
-            let before = std::mem::replace(&mut endpoint.webhook, webhooks.find(&endpoint.id).cloned());
-            if before.is_some() && endpoint.webhook.is_none() {
-                self.cancel(key);
-            }
-            self.pump(key, actions);
-        }
-    }
-
     fn start_timer(&mut self, after: Duration, timer: Timer) {
         self.timers.insert((self.now.after(after), timer));
     }
@@ -432,7 +435,8 @@ impl Core {
         let key = EndpointKey(self.endpoints.len() as u64);
         let partition = partition_of(webhook.as_str().as_bytes(), self.lane_partitions);
         let known = self.webhooks.as_ref().and_then(|webhooks| webhooks.find(webhook)).cloned();
-        let mut endpoint = Endpoint::new(webhook.clone(), known, partition);
+        let mut endpoint = Endpoint::new(webhook.clone(), partition, self.settings.endpoint_concurrency);
+        endpoint.take_webhook(known, self.now);
         if self.owns_lanes(partition) {
             endpoint.lane = EndpointLane::Owned(Box::new(Lane::empty(Offset::START)));
         }
@@ -456,11 +460,7 @@ impl Core {
     }
 
     fn breaker_rules(settings: &Settings) -> BreakerRules<'_> {
-        BreakerRules {
-            failures_to_open: settings.breaker_failures,
-            probe_schedule: &settings.probe_schedule,
-            concurrency: settings.endpoint_concurrency,
-        }
+        BreakerRules { failures_to_open: settings.breaker_failures, probe_schedule: &settings.probe_schedule }
     }
 }
 

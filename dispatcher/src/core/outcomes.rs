@@ -1,11 +1,13 @@
 //! What the end of an attempt means: for the endpoint's health, and for the delivery.
 
 use hookline_event_log::Offset;
-use hookline_schemas::delivery::{AttemptOutcome, DeadReason};
+use hookline_schemas::delivery::{AttemptOutcome, DeadReason, DisabledReason, FailureReason};
 use hookline_schemas::time::Timestamp;
 
 use super::breaker::Breaker;
-use super::lane::{LaneDelivery, READY_WHILE_DOWN};
+use super::lane::{LaneDelivery, LaneSettled, READY_WHILE_DOWN};
+use super::life::is_gone;
+use super::pace::is_overload;
 use super::window::Settled;
 use super::{Action, AttemptKey, Core, DeliveryKey, EndpointKey, index_of};
 
@@ -55,6 +57,7 @@ impl Core {
         let endpoint = attempt.endpoint;
         self.endpoint_mut(endpoint).in_flight -= 1;
         self.learn(&attempt, outcome);
+        self.disable_if_hopeless(&attempt, outcome, actions);
         match attempt.target {
             Target::Window(delivery) => self.finish_window_attempt(delivery, outcome, actions),
             Target::Lane { offset, delivery } => {
@@ -74,19 +77,52 @@ impl Core {
     /// the endpoint: it would close the door behind every probe.
     fn learn(&mut self, attempt: &Attempt, outcome: &AttemptOutcome) {
         let rules = Self::breaker_rules(&self.settings);
+        let (now, cap, dispatchers) = (self.now, self.settings.endpoint_concurrency, self.dispatchers);
+        let began = attempt.deadline.before(self.settings.attempt_timeout);
         let Some(endpoint) = self.endpoints.get_mut(index_of(attempt.endpoint)) else { return };
         let known_to_fail = matches!(&attempt.target, Target::Lane { delivery, .. } if delivery.tries > 1);
-        if known_to_fail && !outcome.is_delivered() && matches!(endpoint.breaker, Breaker::HalfOpen { .. }) {
+        if known_to_fail && !outcome.is_delivered() && endpoint.breaker == Breaker::HalfOpen {
             return;
         }
         let before = endpoint.breaker;
-        endpoint.breaker.learn(outcome, attempt.is_probe, rules, self.now, &mut self.random);
+        endpoint.breaker.learn(outcome, attempt.is_probe, rules, now, &mut self.random);
+        if is_overload(outcome) {
+            endpoint.concurrency.halve(began, now);
+        } else if before.is_open() && endpoint.breaker == Breaker::HalfOpen {
+            endpoint.concurrency.restart();
+        } else if outcome.is_delivered() && !endpoint.breaker.is_open() {
+            let allowed = endpoint.concurrency.share(dispatchers);
+            endpoint.concurrency.grow(endpoint.in_flight + 1, allowed, cap);
+        }
+        if endpoint.breaker == Breaker::HalfOpen && endpoint.concurrency.limit() >= cap {
+            endpoint.breaker = Breaker::CLOSED;
+        }
         let breaker = endpoint.breaker;
         let Some(lane) = endpoint.owned_mut() else { return };
         if breaker.is_open() {
             lane.shrink(READY_WHILE_DOWN);
         }
         lane.dirty |= breaker.to_record() != before.to_record();
+    }
+
+    /// An endpoint that is gone, or has been down for too long, is not asked any more; one that was given up
+    /// and answers a probe by hand is asked again.
+    fn disable_if_hopeless(
+        &mut self,
+        attempt: &Attempt,
+        outcome: &AttemptOutcome,
+        actions: &mut Vec<Action>,
+    ) {
+        let (key, now, disable_after) = (attempt.endpoint, self.now, self.settings.disable_after);
+        let endpoint = self.endpoint_mut(key);
+        let is_hopeless = endpoint.breaker.failing_for(now).is_some_and(|time| time >= disable_after);
+        if is_gone(outcome) {
+            self.disable(key, DisabledReason::Gone, actions);
+        } else if attempt.is_probe && is_hopeless {
+            self.disable(key, DisabledReason::Failing, actions);
+        } else if attempt.is_probe && outcome.is_delivered() && endpoint.disabled.take().is_some() {
+            endpoint.owned_mut().into_iter().for_each(|lane| lane.dirty = true);
+        }
     }
 
     fn finish_window_attempt(
@@ -101,6 +137,8 @@ impl Core {
         match outcome {
             AttemptOutcome::Delivered { .. } => self.settle(key, Settled::Delivered),
             AttemptOutcome::Retryable { .. } => self.retry_or_park(key, actions),
+            // Gone: the endpoint, not the event.
+            AttemptOutcome::Rejected { .. } if is_gone(outcome) => self.retry_or_park(key, actions),
             AttemptOutcome::Rejected { .. } => self.bury_from_window(key, DeadReason::Rejected, actions),
         }
     }
@@ -114,34 +152,46 @@ impl Core {
         actions: &mut Vec<Action>,
     ) {
         match outcome {
-            AttemptOutcome::Delivered { .. } => {
-                self.counts.lane_delivered += 1;
-                self.settle_in_lane(key, offset);
+            AttemptOutcome::Delivered { .. } => self.settle_in_lane(key, offset, LaneSettled::Delivered),
+            _ if self.endpoint(key).webhook.is_none() => {
+                self.settle_in_lane(key, offset, LaneSettled::Cancelled);
             }
-            AttemptOutcome::Rejected { reason } => {
+            AttemptOutcome::Rejected { reason } if !is_gone(outcome) => {
                 self.bury_from_lane(key, offset, &delivery, Some(*reason), DeadReason::Rejected, actions);
             }
-            AttemptOutcome::Retryable { reason, .. } if delivery.parked.deadline <= self.now => {
-                self.bury_from_lane(key, offset, &delivery, Some(*reason), DeadReason::Deadline, actions);
-            }
-            AttemptOutcome::Retryable { reason, .. } => {
-                let due = self.retry_due(key, delivery.tries);
-                let lane_holds_its_place = self.endpoint(key).breaker.is_open();
-                let Some(lane) = self.endpoint_mut(key).owned_mut() else { return };
-                if lane_holds_its_place && !lane.is_exception(offset) {
-                    lane.put_back(offset, delivery);
-                } else if !lane.except(offset, delivery.tries, due, delivery.parked.deadline) {
-                    self.park_again(key, offset, &delivery, *reason, actions);
-                }
+            AttemptOutcome::Retryable { reason, .. } | AttemptOutcome::Rejected { reason } => {
+                self.keep_in_lane(key, offset, delivery, *reason, actions);
             }
         }
         self.write_lane_if_due(key, actions);
     }
 
+    /// It failed and is tried again: in its place where the endpoint is to blame, else as an exception.
+    fn keep_in_lane(
+        &mut self,
+        key: EndpointKey,
+        offset: Offset,
+        delivery: LaneDelivery,
+        reason: FailureReason,
+        actions: &mut Vec<Action>,
+    ) {
+        if delivery.parked.deadline <= self.now {
+            return self.bury_from_lane(key, offset, &delivery, Some(reason), DeadReason::Deadline, actions);
+        }
+        let due = self.retry_due(key, delivery.tries);
+        let holds_its_place = self.endpoint(key).is_down();
+        let Some(lane) = self.endpoint_mut(key).owned_mut() else { return };
+        if holds_its_place && !lane.is_exception(offset) {
+            lane.put_back(offset, delivery);
+        } else if !lane.except(offset, delivery.tries, due, delivery.parked.deadline) {
+            self.park_again(key, offset, &delivery, reason, actions);
+        }
+    }
+
     /// A late 2xx settles the parked copy, if it has not gone out and the lane is ours.
     pub(super) fn strike(&mut self, key: EndpointKey, offset: Offset) {
-        if self.endpoint_mut(key).owned_mut().is_some_and(|lane| lane.strike(offset)) {
-            self.counts.lane_delivered += 1;
+        if let Some(lane) = self.endpoint_mut(key).owned_mut() {
+            lane.strike(offset);
         }
     }
 }

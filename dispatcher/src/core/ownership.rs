@@ -98,7 +98,7 @@ impl Core {
                     self.park_window(partition, true, actions);
                 }
                 JournalName::Events => {}
-                _ => self.write_lanes_where(|of| of == partition, actions),
+                _ => self.write_lanes_where(|of| of == partition, true, actions),
             }
             self.commit_where(|of, which| (of, which) == (journal, partition), actions);
             let is_done = !self.is_in_flight(journal, partition) && self.is_written_down(journal, partition);
@@ -197,6 +197,8 @@ impl Core {
             return;
         }
         for endpoint in self.endpoints.iter_mut().filter(|endpoint| endpoint.partition == partition) {
+            let gained = endpoint.owned().map(Lane::gained).unwrap_or_default();
+            self.counts_of_past_lanes = self.counts_of_past_lanes.plus(&gained);
             endpoint.leave_lane();
         }
         let endpoints = &self.endpoints;

@@ -109,7 +109,10 @@ impl Core {
         let Some(webhooks) = self.webhooks.clone() else { return };
         let Some(window) = self.windows.get_mut(&partition) else { return };
         match window.repeats.meet(&event.id, event.fingerprint) {
-            Seen::Repeated => return window.repeat(offset),
+            Seen::Repeated => {
+                window.repeat(offset);
+                return self.count_repeated(&event);
+            }
             Seen::Conflicting => self.counts.conflicting += 1,
             Seen::New => {}
         }
@@ -121,6 +124,7 @@ impl Core {
         let event = Prepared::new(event);
         for webhook in matching {
             let endpoint = self.endpoint_of(&webhook.id);
+            self.endpoint_mut(endpoint).totals.planned += 1;
             let key = DeliveryKey(self.new_key());
             let delivery = Delivery {
                 partition,
@@ -138,20 +142,28 @@ impl Core {
         }
     }
 
+    fn count_repeated(&mut self, event: &Event) {
+        let webhooks = self.webhooks.clone();
+        for webhook in webhooks.iter().flat_map(|webhooks| webhooks.matching(event)) {
+            let endpoint = self.endpoint_of(&webhook.id);
+            self.endpoint_mut(endpoint).totals.repeated += 1;
+        }
+    }
+
     /// Sends a new delivery, queues it, or parks it; never before those that wait already.
     fn place(&mut self, key: DeliveryKey, endpoint: EndpointKey, actions: &mut Vec<Action>) {
         let queue_length = self.settings.endpoint_queue;
-        let concurrency = self.settings.endpoint_concurrency;
         let route = self.route(endpoint);
+        let (share, now) = (self.dispatchers, self.now);
         let state = self.endpoint_mut(endpoint);
-        if route == Route::Direct && state.in_flight < concurrency && state.queue.is_empty() {
+        if route == Route::Direct && state.queue.is_empty() && state.take_direct_permit(share, now) {
             self.send(key, actions);
         } else if route == Route::Park || state.queue.len() >= queue_length {
             self.park_queue(endpoint, actions);
             self.park(key, Timestamp(0), actions);
         } else {
             state.queue.push_back(key);
-            if route == Route::Hold {
+            if route == Route::Hold || state.rate_free_at(now).is_some() {
                 self.set_timer(endpoint);
             }
         }
@@ -173,33 +185,34 @@ impl Core {
 
     /// Sends deliveries that wait for a permit, or parks them where the endpoint takes none any more.
     pub(super) fn pump_queue(&mut self, endpoint: EndpointKey, actions: &mut Vec<Action>) {
-        let concurrency = self.settings.endpoint_concurrency;
-        loop {
-            let now = self.now;
-            let state = self.endpoint(endpoint);
+        let (share, now) = (self.dispatchers, self.now);
+        while let Some(key) = self.first_queued(endpoint) {
+            let state = self.endpoint_mut(endpoint);
             match state.route(now) {
-                Route::Direct if state.in_flight < concurrency => {}
+                Route::Direct if state.take_direct_permit(share, now) => {}
                 Route::Direct | Route::Hold => return,
                 Route::Park => return self.park_queue(endpoint, actions),
             }
-            let Some(key) = self.next_queued(endpoint) else { return };
+            self.endpoint_mut(endpoint).queue.pop_front();
             self.send(key, actions);
         }
     }
 
     fn park_queue(&mut self, endpoint: EndpointKey, actions: &mut Vec<Action>) {
-        while let Some(key) = self.next_queued(endpoint) {
+        while let Some(key) = self.first_queued(endpoint) {
+            self.endpoint_mut(endpoint).queue.pop_front();
             self.park(key, Timestamp(0), actions);
         }
     }
 
-    /// Takes the next delivery that still waits: the budget of others may have ended, or their window is gone.
-    fn next_queued(&mut self, endpoint: EndpointKey) -> Option<DeliveryKey> {
+    /// The first delivery that still waits: the budget of others may have ended, or their window is gone.
+    fn first_queued(&mut self, endpoint: EndpointKey) -> Option<DeliveryKey> {
         loop {
-            let key = self.endpoint_mut(endpoint).queue.pop_front()?;
+            let key = *self.endpoint(endpoint).queue.front()?;
             if self.deliveries.get(&key).is_some_and(|delivery| delivery.state == State::Queued) {
                 return Some(key);
             }
+            self.endpoint_mut(endpoint).queue.pop_front();
         }
     }
 
@@ -244,10 +257,13 @@ impl Core {
         if delivery.state != State::Retrying {
             return;
         }
-        let endpoint = self.endpoint(delivery.endpoint);
-        if self.draining {
+        let (endpoint, share, now) = (delivery.endpoint, self.dispatchers, self.now);
+        let draining = self.draining;
+        let endpoint = self.endpoint_mut(endpoint);
+        let is_open = endpoint.breaker.is_closed() && !endpoint.is_halted();
+        if draining {
             // Not settled: after the restart it is fetched again.
-        } else if endpoint.breaker.is_closed() && endpoint.in_flight < self.settings.endpoint_concurrency {
+        } else if is_open && endpoint.take_direct_permit(share, now) {
             self.send(key, actions);
         } else {
             self.park(key, Timestamp(0), actions);
@@ -329,6 +345,7 @@ impl Core {
     /// The delivery is settled.
     pub(super) fn settle(&mut self, key: DeliveryKey, how: Settled) {
         let Some(delivery) = self.deliveries.remove(&key) else { return };
+        self.endpoint_mut(delivery.endpoint).totals.count(how);
         if let Some(window) = self.windows.get_mut(&delivery.partition) {
             window.settle(delivery.offset, how);
         }

@@ -1,17 +1,22 @@
 //! The lane of an endpoint whose partition of `parked` another process owns, as the watch of `lanes` shows it.
 
 use hookline_event_log::Offset;
-use hookline_schemas::delivery::LaneRecord;
+use hookline_schemas::delivery::{LaneCounts, LaneRecord};
+
+/// So many deliveries that wait are soon gone.
+const NEARLY: u64 = 64;
 
 /// What is known of a lane by its latest record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RemoteLane {
     /// Everything below is settled, except the exceptions.
     cursor: Offset,
-    /// Nothing waits in order.
-    is_caught_up: bool,
+    /// Nothing waits in order, or hardly anything.
+    is_nearly_caught_up: bool,
     /// The breaker of its owner is closed.
     is_healthy: bool,
+    /// What became of its records.
+    counts: LaneCounts,
     /// What this process had parked last when the record was seen.
     parked_then: Option<Offset>,
 }
@@ -21,10 +26,17 @@ impl RemoteLane {
     pub(crate) fn new(record: Option<&LaneRecord>) -> Self {
         Self {
             cursor: record.map_or(Offset::START, |record| Offset(record.cursor)),
-            is_caught_up: record.is_none_or(is_caught_up),
-            is_healthy: record.is_none_or(|record| record.breaker.failed_probes.is_none()),
+            is_nearly_caught_up: record.is_none_or(is_nearly_caught_up),
+            is_healthy: record
+                .is_none_or(|record| record.breaker.failed_probes.is_none() && record.disabled.is_none()),
+            counts: record.map_or_else(LaneCounts::default, |record| record.counts),
             parked_then: None,
         }
+    }
+
+    /// What became of its records.
+    pub(crate) fn counts(&self) -> LaneCounts {
+        self.counts
     }
 
     /// The record has changed. Returns whether it is healthy and has passed what this process had parked by
@@ -41,14 +53,15 @@ impl RemoteLane {
         self.is_healthy && parked.is_none_or(|parked| self.cursor > parked)
     }
 
-    /// Whether nothing waits in order.
-    pub(crate) fn is_caught_up(&self) -> bool {
-        self.is_caught_up
+    /// Whether nothing waits in order, or no more than is always on its way where others park.
+    pub(crate) fn is_nearly_caught_up(&self) -> bool {
+        self.is_nearly_caught_up
     }
 }
 
-/// A lane with exceptions does not say whether others wait in order. It is taken for caught up: an exception
-/// may stand for days while its neighbours pass.
-fn is_caught_up(record: &LaneRecord) -> bool {
-    record.drained || !record.exceptions.is_empty()
+/// An exception may stand for days while its neighbours pass. What others have parked is of other payments than
+/// ours: it need not be waited for, if it is soon gone.
+fn is_nearly_caught_up(record: &LaneRecord) -> bool {
+    let waiting = record.counts.backlog().saturating_sub(record.exceptions.len() as u64);
+    record.drained || (record.tail > 0 && waiting <= NEARLY)
 }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::repeats::RepeatMemory;
 
+/// The window may be longer than what is not settled in it by so much: a slot without deliveries is small.
+const SETTLED_PER_UNSETTLED: usize = 64;
+
 /// How deliveries of the window are settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settled {
@@ -55,6 +58,9 @@ pub(crate) struct Window {
     /// Which events were there already.
     pub(crate) repeats: RepeatMemory,
     slots: VecDeque<Slot>,
+    /// How many events are not settled, with their bytes: one that waits must not make the others wait that
+    /// stand behind it and are done.
+    unsettled: usize,
     bytes: usize,
     fetched_to: Offset,
     committed: Offset,
@@ -71,6 +77,7 @@ impl Window {
             epoch,
             repeats: RepeatMemory::new(repeat_memory),
             slots: VecDeque::new(),
+            unsettled: 0,
             bytes: 0,
             fetched_to: committed,
             committed,
@@ -82,7 +89,8 @@ impl Window {
 
     /// Whether more may be fetched.
     pub(crate) fn has_room(&self, max_events: usize, max_bytes: usize) -> bool {
-        self.slots.len() < max_events && self.bytes < max_bytes
+        let is_short = self.slots.len() < max_events.saturating_mul(SETTLED_PER_UNSETTLED);
+        self.unsettled < max_events && self.bytes < max_bytes && is_short
     }
 
     /// Takes an event with this many deliveries.
@@ -100,7 +108,10 @@ impl Window {
     fn push(&mut self, slot: Slot) {
         assert!(slot.offset >= self.fetched_to, "events are fetched in order");
         self.fetched_to = slot.offset.next();
-        self.bytes += slot.bytes;
+        if slot.outstanding > 0 {
+            self.unsettled += 1;
+            self.bytes += slot.bytes;
+        }
         self.slots.push_back(slot);
         self.pass_settled();
     }
@@ -112,12 +123,11 @@ impl Window {
         let Some(slot) = slot else { panic!("{offset:?} is in the window until it is settled") };
         assert!(slot.outstanding > 0, "no delivery is settled twice");
         slot.outstanding -= 1;
-        *match how {
-            Settled::Delivered => &mut slot.totals.delivered,
-            Settled::Parked => &mut slot.totals.parked,
-            Settled::Dead => &mut slot.totals.dead,
-            Settled::Cancelled => &mut slot.totals.cancelled,
-        } += 1;
+        if slot.outstanding == 0 {
+            self.unsettled -= 1;
+            self.bytes -= slot.bytes;
+        }
+        slot.totals.count(how);
         self.pass_settled();
     }
 
@@ -125,7 +135,6 @@ impl Window {
         while let Some(front) = self.slots.front()
             && front.outstanding == 0
         {
-            self.bytes -= front.bytes;
             self.totals.add(&front.totals);
             self.slots.pop_front();
         }
@@ -194,6 +203,16 @@ impl Totals {
             cancelled: self.cancelled - earlier.cancelled,
             repeated: self.repeated - earlier.repeated,
         }
+    }
+
+    /// One delivery is settled so.
+    pub(crate) fn count(&mut self, how: Settled) {
+        *match how {
+            Settled::Delivered => &mut self.delivered,
+            Settled::Parked => &mut self.parked,
+            Settled::Dead => &mut self.dead,
+            Settled::Cancelled => &mut self.cancelled,
+        } += 1;
     }
 
     /// Whether every planned delivery is accounted for.
@@ -267,5 +286,9 @@ mod tests {
         let mut window = Window::new(Epoch(1), Offset(0), Totals::default(), 10);
         window.open(Offset(1), 1, 600);
         assert!(window.has_room(2, 1_000) && !window.has_room(1, 1_000) && !window.has_room(2, 600));
+        (2..60).for_each(|offset| window.open(Offset(offset), 0, 600));
+        assert!(window.has_room(2, 1_000), "what is settled behind the first takes no room");
+        (60..130).for_each(|offset| window.open(Offset(offset), 0, 600));
+        assert!(!window.has_room(2, 1_000), "and does not grow for ever");
     }
 }

@@ -5,9 +5,10 @@
 pub(crate) mod holdings;
 mod perform;
 mod readers;
-mod takeover;
+pub(crate) mod takeover;
 pub(crate) mod watched;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,11 +22,12 @@ use hookline_event_log::{
 };
 use hookline_schemas::time::{Clock, Timestamp};
 use hookline_schemas::webhook::Webhooks;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Sender, TlsError};
 use crate::core::{Action, Core, Input};
+use crate::endpoints::{Endpoints, Request};
 use crate::metrics::DispatcherMetrics;
 use crate::settings::Settings;
 use holdings::{Grant, Holdings, Revoked, TakenOver};
@@ -73,6 +75,8 @@ pub struct Dispatcher<L: Log> {
     clock: Clock,
     sender: Sender,
     ready: Arc<AtomicBool>,
+    endpoints: Endpoints,
+    requests: mpsc::Receiver<Request>,
     until_drained: bool,
 }
 
@@ -90,7 +94,9 @@ impl<L: Log> Dispatcher<L> {
     ) -> Result<Self, DispatcherError> {
         let sender = Sender::new(&settings, clock)?;
         let ready = Arc::new(AtomicBool::new(false));
-        Ok(Self { settings, log, webhooks, clock, sender, ready, until_drained: false })
+        let (endpoints, requests) = Endpoints::new();
+        let until_drained = false;
+        Ok(Self { settings, log, webhooks, clock, sender, ready, endpoints, requests, until_drained })
     }
 
     /// Ends by itself once nothing is left: every event and every parked delivery of the log is delivered,
@@ -105,6 +111,11 @@ impl<L: Log> Dispatcher<L> {
     pub fn readiness(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let ready = Arc::clone(&self.ready);
         move || ready.load(Ordering::Acquire)
+    }
+
+    /// Its endpoints, for operators.
+    pub fn endpoints(&self) -> Endpoints {
+        self.endpoints.clone()
     }
 
     /// Delivers until `shutdown`; then starts nothing new, waits for what is in flight, writes down and
@@ -131,6 +142,8 @@ impl<L: Log> Dispatcher<L> {
             metrics: DispatcherMetrics::new(),
             reported_at: Timestamp(0),
             ready: self.ready,
+            requests: self.requests,
+            dispatchers: NonZeroU32::MIN,
             repeat_memory: self.settings.repeat_memory,
             drained: self.until_drained.then_some(Drained::NotYet),
         };
@@ -152,6 +165,9 @@ struct Shell<L: Log> {
     metrics: DispatcherMetrics,
     reported_at: Timestamp,
     ready: Arc<AtomicBool>,
+    requests: mpsc::Receiver<Request>,
+    /// How many there are, as the core knows it.
+    dispatchers: NonZeroU32,
     repeat_memory: usize,
     /// Whether nothing is left, where the dispatcher ends with that.
     drained: Option<Drained>,
@@ -199,6 +215,7 @@ impl<L: Log> Shell<L> {
                 change = self.performer.lanes.next() => self.change_ownership(JournalName::Parked, change),
                 change = self.performer.events.next() => self.change_ownership(JournalName::Events, change),
                 Some(seen) = next_change(&mut self.watch) => self.see_lanes(seen)?,
+                Some(request) = self.requests.recv() => self.answer(request),
                 Ok(()) = webhooks.changed() => self.take_webhooks(&webhooks),
                 fetched = self.readers.next(), if self.readers.are_reading() => {
                     if let Some(input) = fetched? {
@@ -296,11 +313,27 @@ impl<L: Log> Shell<L> {
                 for input in self.watched.take(change, |partition| self.core.owns_lanes(partition)) {
                     self.step(input);
                 }
+                let dispatchers = self.watched.dispatchers();
+                if std::mem::replace(&mut self.dispatchers, dispatchers) != dispatchers {
+                    self.step(Input::Dispatchers(dispatchers));
+                }
             }
             Err(ReadError::Closed) => self.watch = None,
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// What operators want.
+    fn answer(&mut self, request: Request) {
+        match request {
+            // Who asked may have gone.
+            Request::Statuses(asker) => drop(asker.send(self.core.statuses())),
+            Request::ByHand { webhook, wanted, answer } => {
+                let request = self.performer.ask(answer);
+                self.step(Input::ByHand { request, webhook, wanted });
+            }
+        }
     }
 
     fn take_over_waiting(&mut self) {
@@ -361,7 +394,7 @@ impl<L: Log> Shell<L> {
         let now = self.clock.now();
         if now.since(self.reported_at) >= REPORT_INTERVAL {
             self.reported_at = now;
-            self.metrics.report(self.core.counts(), self.core.totals(), self.core.gauges());
+            self.metrics.report(&self.core);
             self.look_whether_drained();
         }
     }

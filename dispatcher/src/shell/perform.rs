@@ -10,15 +10,20 @@ use hookline_event_log::{
     AppendError, Appending, Epoch, Journal, JournalName, Log, Offset, Ownership, Partition, ReadError,
     ReadLimit, Table, TableName, partition_of,
 };
-use hookline_schemas::delivery::{AttemptOutcome, AttemptRecord, LaneRecord, ParkedDelivery, decode, encode};
+use hookline_schemas::delivery::{
+    AttemptOutcome, AttemptRecord, LaneRecord, OwnerMarker, ParkedDelivery, decode, encode,
+};
+use hookline_schemas::event::partition_key;
 use hookline_schemas::ids::{EventId, WebhookId};
 use hookline_schemas::time::{Clock, Timestamp};
+use tokio::sync::oneshot;
 
 use super::Happened;
 use super::holdings::Grant;
 use super::takeover::{take_over_events, take_over_lanes};
 use crate::attempt::Sender;
-use crate::core::{Action, AttemptKey, Committing, Input, Load};
+use crate::core::{Action, AppendKey, AttemptKey, Committing, Input, Load, RequestKey};
+use crate::endpoints::ByHandError;
 use crate::metrics::DispatcherMetrics;
 
 /// Bytes that one load of a backlog takes at most.
@@ -46,6 +51,10 @@ pub(super) struct Performer<L: Log> {
     pub(super) events: L::Ownership,
     sender: Sender,
     begun: HashMap<AttemptKey, Begun>,
+    /// Who waits for an answer.
+    asked: HashMap<RequestKey, oneshot::Sender<Result<(), ByHandError>>>,
+    /// Tells this process from the others in its markers.
+    process: u64,
     clock: Clock,
 }
 
@@ -57,6 +66,8 @@ impl<L: Log> Performer<L> {
             events: log.ownership(JournalName::Events),
             sender,
             begun: HashMap::new(),
+            asked: HashMap::new(),
+            process: rand::random(),
             clock,
         }
     }
@@ -80,20 +91,23 @@ impl<L: Log> Performer<L> {
                 })
             }
             Action::Park { append, partition, parked } => {
-                let journal = self.log.journal(JournalName::Parked);
-                let (key, value) = (parked.webhook.as_str().to_owned(), encode(&*parked));
-                input_of(
-                    append_to::<L>(journal, partition, key, value)
-                        .map(move |result| Input::Appended { append, result }),
-                )
+                let key = parked.webhook.as_str().to_owned();
+                self.append(append, JournalName::Parked, partition, key, encode(&*parked))
             }
             Action::Bury { append, partition, letter } => {
-                let journal = self.log.journal(JournalName::DeadLetters);
-                let (key, value) = (letter.webhook.as_str().to_owned(), encode(&*letter));
-                input_of(
-                    append_to::<L>(journal, partition, key, value)
-                        .map(move |result| Input::Appended { append, result }),
-                )
+                let key = letter.webhook.as_str().to_owned();
+                self.append(append, JournalName::DeadLetters, partition, key, encode(&*letter))
+            }
+            Action::Announce { append, event } => {
+                let key = partition_key(&event);
+                let partitions = self.log.journal(JournalName::Events).partitions();
+                let partition = partition_of(key.as_bytes(), partitions);
+                self.append(append, JournalName::Events, partition, key, event.encode())
+            }
+            Action::Answer { request, answer } => {
+                // Who asked may have gone.
+                let _ = self.asked.remove(&request).map(|asker| asker.send(answer));
+                return None;
             }
             Action::Load { endpoint, webhook, partition, epoch, load, limit } => {
                 let journal = self.log.journal(JournalName::Parked);
@@ -122,6 +136,32 @@ impl<L: Log> Performer<L> {
                 return None;
             }
         })
+    }
+
+    fn append(
+        &self,
+        append: AppendKey,
+        to: JournalName,
+        partition: Partition,
+        key: String,
+        value: Vec<u8>,
+    ) -> LocalBoxFuture<'static, Happened> {
+        let journal = self.log.journal(to);
+        input_of(async move {
+            let result = match journal.append(partition, key.into(), value.into()).await {
+                Ok(appending) => appending.await,
+                Err(error) => Err(error),
+            };
+            Input::Appended { append, result }
+        })
+    }
+
+    /// Remembers who waits for an answer.
+    pub(super) fn ask(&mut self, asker: oneshot::Sender<Result<(), ByHandError>>) -> RequestKey {
+        self.asked.retain(|_, asker| !asker.is_closed());
+        let request = RequestKey(rand::random());
+        self.asked.insert(request, asker);
+        request
     }
 
     /// `needed_from`: what is below is needed no more once the commit is made.
@@ -186,7 +226,14 @@ impl<L: Log> Performer<L> {
             JournalName::Events => {
                 take_over_events(log, partition, epoch, committed, repeat_memory).map(failed).boxed_local()
             }
-            _ => take_over_lanes(log, partition, epoch, committed).map(failed).boxed_local(),
+            _ => take_over_lanes(
+                log,
+                partition,
+                OwnerMarker { epoch: epoch.0, process: self.process },
+                committed,
+            )
+            .map(failed)
+            .boxed_local(),
         }
     }
 
@@ -221,15 +268,6 @@ impl<L: Log> Performer<L> {
 
 fn input_of(happens: impl Future<Output = Input> + 'static) -> LocalBoxFuture<'static, Happened> {
     happens.map(Happened::Input).boxed_local()
-}
-
-async fn append_to<L: Log>(
-    journal: L::Journal,
-    partition: Partition,
-    key: String,
-    value: Vec<u8>,
-) -> Result<Offset, AppendError> {
-    journal.append(partition, key.into(), value.into()).await?.await
 }
 
 async fn put_lane<L: Log>(

@@ -13,7 +13,7 @@ use hookline_schemas::event::EventIdentity;
 use super::Happened;
 use super::readers::Source;
 use super::watched::{Believed, believed};
-use crate::core::{Input, Totals};
+use crate::core::{Input, ResumedLane, Totals};
 
 /// What one read of the past takes at most.
 const LIMIT: ReadLimit = ReadLimit { records: 4096, bytes: 4 * 1024 * 1024 };
@@ -60,11 +60,11 @@ pub(super) async fn take_over_events<L: Log>(
 pub(super) async fn take_over_lanes<L: Log>(
     log: L,
     partition: Partition,
-    epoch: Epoch,
+    marker: OwnerMarker,
     committed: Option<Committed>,
 ) -> Result<Happened, ReadError> {
     let table = log.table(TableName::Lanes);
-    let marker = OwnerMarker { epoch: epoch.0 };
+    let epoch = Epoch(marker.epoch);
     let put = |key: String, value: Option<Bytes>| put_and_wait(table.clone(), partition, epoch, key, value);
     let marked = put(marker.key(), Some(encode(&marker).into())).await?;
 
@@ -85,9 +85,74 @@ pub(super) async fn take_over_lanes<L: Log>(
         put(String::from_utf8_lossy(&entry.key).into_owned(), None).await?;
     }
     let registered = committed.map_or(Offset::START, |committed| committed.offset);
+    let lanes =
+        count_behind_the_tails(&log.journal(JournalName::Parked), partition, lanes, registered).await?;
     let inputs = vec![Input::LanesGranted { partition, epoch, registered, lanes }];
     let source = Source { journal: JournalName::Parked, partition, epoch, from: registered };
     Ok(Happened::TakenOver(inputs, source))
+}
+
+/// R may have passed records that stand behind the tail of their lane's latest record: they are counted now.
+async fn count_behind_the_tails<J: Journal>(
+    journal: &J,
+    partition: Partition,
+    lanes: Vec<LaneRecord>,
+    registered: Offset,
+) -> Result<Vec<ResumedLane>, ReadError> {
+    let mut counted = Uncounted::new(lanes);
+    let mut position = counted.from().unwrap_or(registered).max(journal.bounds(partition).await?.first);
+    while position < registered {
+        let batch = match journal.read(partition, position, None, LIMIT).await {
+            Ok(batch) => batch,
+            Err(ReadError::Expired { first, .. }) if first > position => {
+                position = first;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if batch.records.is_empty() {
+            break;
+        }
+        for record in batch.records.iter().filter(|record| record.offset < registered) {
+            counted.count(record.offset, &record.key);
+        }
+        position = batch.next;
+    }
+    Ok(counted.into_lanes())
+}
+
+/// Lanes as they are written down, with the records that are to be counted beside them.
+#[derive(Debug)]
+pub(crate) struct Uncounted {
+    lanes: BTreeMap<Bytes, ResumedLane>,
+}
+
+impl Uncounted {
+    /// Nothing has been counted yet.
+    pub(crate) fn new(lanes: Vec<LaneRecord>) -> Self {
+        let key = |record: &LaneRecord| Bytes::copy_from_slice(record.webhook.as_str().as_bytes());
+        let lanes = lanes.into_iter().map(|record| (key(&record), ResumedLane { record, uncounted: 0 }));
+        Self { lanes: lanes.collect() }
+    }
+
+    /// From where on something may stand that is not counted.
+    fn from(&self) -> Option<Offset> {
+        let active = self.lanes.values().filter(|lane| !lane.record.drained);
+        active.map(|lane| Offset(lane.record.tail)).min()
+    }
+
+    /// A record below R of the webhook with this key.
+    pub(crate) fn count(&mut self, offset: Offset, webhook: &[u8]) {
+        if let Some(lane) = self.lanes.get_mut(webhook) {
+            let is_behind = !lane.record.drained && offset.0 >= lane.record.tail;
+            lane.uncounted += u64::from(is_behind);
+        }
+    }
+
+    /// The lanes to be resumed.
+    pub(crate) fn into_lanes(self) -> Vec<ResumedLane> {
+        self.lanes.into_values().collect()
+    }
 }
 
 /// Everything that stands in a partition of the table: markers and lane records, of each key the latest. Read

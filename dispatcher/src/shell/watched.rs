@@ -3,11 +3,12 @@
 //!
 //! Lanes that are ours are remembered and not read: the core knows better, until they are ours no more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use hookline_event_log::{Change, Entry, Fence, Offset, Partition, Verdict};
-use hookline_schemas::delivery::{BreakerRecord, LaneRecord, OwnerMarker, decode};
+use hookline_schemas::delivery::{LaneRecord, OwnerMarker, decode};
 
 use crate::core::Input;
 
@@ -16,6 +17,8 @@ use crate::core::Input;
 pub(crate) struct WatchedLanes {
     fence: Fence,
     lanes: BTreeMap<Partition, BTreeMap<Bytes, Entry>>,
+    /// The latest owner of each partition.
+    owners: BTreeMap<Partition, OwnerMarker>,
     is_loaded: bool,
 }
 
@@ -48,6 +51,12 @@ impl WatchedLanes {
         input.into_iter().collect()
     }
 
+    /// How many dispatchers own lanes.
+    pub(crate) fn dispatchers(&self) -> NonZeroU32 {
+        let processes: BTreeSet<_> = self.owners.values().map(|owner| owner.process).collect();
+        u32::try_from(processes.len()).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+    }
+
     /// Everything that is written down of a partition's lanes.
     pub(crate) fn of_partition(&self, partition: Partition) -> Vec<Input> {
         self.written_since(partition, Offset::START)
@@ -60,6 +69,12 @@ impl WatchedLanes {
             return Vec::new();
         }
         self.fence.owner(entry.partition, entry.epoch, entry.version);
+        if let Some(marker) = entry.value.as_deref().and_then(|value| decode::<OwnerMarker>(value).ok()) {
+            let owner = self.owners.entry(entry.partition).or_insert_with(|| marker.clone());
+            if marker.epoch > owner.epoch {
+                *owner = marker;
+            }
+        }
         let shows = self.is_loaded && !is_ours(entry.partition);
         if shows { self.written_since(entry.partition, entry.version) } else { Vec::new() }
     }
@@ -104,8 +119,7 @@ fn lane_record(entry: &Entry) -> Option<LaneRecord> {
         Err(error) => {
             let webhook = LaneRecord::webhook_of_key(&entry.key)?;
             tracing::error!(%webhook, %error, "a lane record can't be read: it covers nothing");
-            let breaker = BreakerRecord::default();
-            Some(LaneRecord { webhook, cursor: 0, drained: false, exceptions: Vec::new(), breaker })
+            Some(LaneRecord::unknown(webhook))
         }
     }
 }
@@ -126,13 +140,12 @@ mod tests {
     fn lane(cursor: u64, epoch: u64, version: u64) -> Change {
         let webhook = WebhookId::new("wh");
         let key = LaneRecord::key(&webhook);
-        let breaker = BreakerRecord::default();
-        let record = LaneRecord { webhook, cursor, drained: true, exceptions: Vec::new(), breaker };
+        let record = LaneRecord { cursor, drained: true, ..LaneRecord::unknown(webhook) };
         entry(key, Some(encode(&record)), epoch, version)
     }
 
     fn marker(epoch: u64, version: u64) -> Change {
-        let marker = OwnerMarker { epoch };
+        let marker = OwnerMarker { epoch, process: epoch };
         entry(marker.key(), Some(encode(&marker)), epoch, version)
     }
 
@@ -165,7 +178,11 @@ mod tests {
         assert_eq!(seen(&watched.take(lane(6, 1, 11), |_| false)), [Some((6, false))]);
         assert_eq!(seen(&watched.take(lane(7, 2, 12), |_| false)), [Some((7, true))]);
         // The marker has been removed by the next owner; what it told stays known.
-        assert!(watched.take(entry(OwnerMarker { epoch: 2 }.key(), None, 3, 13), |_| false).is_empty());
+        assert!(
+            watched
+                .take(entry(OwnerMarker { epoch: 2, process: 2 }.key(), None, 3, 13), |_| false)
+                .is_empty()
+        );
         assert_eq!(seen(&watched.take(lane(8, 1, 14), |_| false)), [Some((8, false))]);
         assert_eq!(seen(&watched.take(marker(2, 10), |_| false)), [Some((8, false))]);
     }

@@ -110,6 +110,7 @@ pub(crate) fn settings() -> Settings {
         window_bytes: ByteSize::mib(1),
         repeat_memory: 1_000,
         breaker_failures: 3,
+        disable_after: Duration::from_secs(3_600),
         retry_schedule: vec![milliseconds(50), milliseconds(100)],
         probe_schedule: vec![milliseconds(50), milliseconds(100)],
         deadline: Duration::from_secs(3_600),
@@ -128,6 +129,8 @@ pub(crate) fn webhook(id: &str, url: &str) -> Webhook {
         key: WebhookKey::new(&WebhookSecret::parse(SECRET).expect("a secret")),
         retry_schedule: None,
         deadline: None,
+        rate_limit: None,
+        paused: false,
     }
 }
 
@@ -157,9 +160,9 @@ pub(crate) fn event(transaction: u64) -> Event {
         id: EventId::compute("pk", Meaning::Received, &transaction.to_string()),
         fingerprint: transaction,
         event_type: EventType::PaymentReceived,
-        notification: NotificationType::Pay,
+        notification: Some(NotificationType::Pay),
         organization: OrganizationId::new("org"),
-        gateway: GatewayId::new("gw"),
+        gateway: Some(GatewayId::new("gw")),
         club_id: ClubId::new("club"),
         occurred_at: None,
         accepted_at: Clock::start().wall(),

@@ -7,7 +7,7 @@ use hookline_event_log::{
     Epoch, Journal, JournalName, Log, Offset, Ownership, OwnershipChange, Partition, Table, TableName,
     partition_of,
 };
-use hookline_schemas::delivery::{BreakerRecord, LaneRecord, OwnerMarker, ParkedDelivery, encode};
+use hookline_schemas::delivery::{LaneRecord, OwnerMarker, ParkedDelivery, encode};
 use hookline_schemas::ids::WebhookId;
 use hookline_schemas::time::Timestamp;
 
@@ -92,14 +92,8 @@ async fn park_below_r(log: &EmbeddedLog, late: bool) {
     let appended = journal.append(partition, "wh".into(), encode(&parked).into()).await.expect("accepted");
     let offset = appended.await.expect("durable");
 
-    let record = LaneRecord {
-        webhook: webhook.clone(),
-        cursor: 0,
-        drained: true,
-        exceptions: Vec::new(),
-        breaker: BreakerRecord::default(),
-    };
-    let marker = OwnerMarker { epoch: 1 };
+    let record = LaneRecord { drained: true, ..LaneRecord::unknown(webhook.clone()) };
+    let marker = OwnerMarker { epoch: 1, process: 7 };
     let table = log.table(TableName::Lanes);
     let put = async |key: String, value: Vec<u8>, epoch| {
         let accepted = table.put(partition, key.into(), Some(value.into()), Epoch(epoch)).await;

@@ -65,9 +65,9 @@ pub fn from_notification(source: Source<'_>) -> Result<Event, NotUnderstood> {
         id: EventId::compute(&source.gateway.public_id, meaning, &key),
         fingerprint: xxhash_rust::xxh3::xxh3_64(source.body),
         event_type,
-        notification: source.kind,
+        notification: Some(source.kind),
         organization: source.gateway.organization.clone(),
-        gateway: source.gateway.id.clone(),
+        gateway: Some(source.gateway.id.clone()),
         club_id: club(&source),
         occurred_at: occurred_at(source.fields),
         accepted_at: source.accepted_at,
@@ -83,9 +83,12 @@ pub fn partition_key(event: &Event) -> String {
             payment.original_transaction_id.as_deref().unwrap_or(&payment.gateway_transaction_id)
         }
         EventData::Subscription(subscription) => &subscription.subscription_id,
-        EventData::Receipt(_) | EventData::Notice(_) => event.id.as_str(),
+        EventData::Receipt(_) | EventData::Notice(_) | EventData::Webhook(_) => event.id.as_str(),
     };
-    let key = format!("{}/{subject}", event.gateway);
+    let key = match &event.gateway {
+        Some(gateway) => format!("{gateway}/{subject}"),
+        None => subject.to_owned(),
+    };
     // What a subscription is called is not ours to bound; a key of the log is.
     if key.len() <= MAX_KEY { key } else { event.id.to_string() }
 }

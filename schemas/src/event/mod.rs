@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 pub use crate::event_type::EventType;
 pub use from_notification::{NotUnderstood, Source, from_notification, partition_key};
 
+use crate::delivery::Disabled;
 use crate::ids::{ClubId, EventId, GatewayId, OrganizationId};
 use crate::notification::NotificationType;
-use crate::payload::{EventData, Payload};
+use crate::payload::{EventData, Payload, WebhookData};
 use crate::time::Timestamp;
+use crate::webhook::Webhook;
 
 /// The record in `events`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,13 +28,15 @@ pub struct Event {
     /// What happened.
     #[serde(rename = "type")]
     pub event_type: EventType,
-    /// The notification that told of it.
-    pub notification: NotificationType,
+    /// The notification that told of it; none told of what happened within hookline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notification: Option<NotificationType>,
     /// Whose it is.
     pub organization: OrganizationId,
-    /// Through which gateway it came.
-    pub gateway: GatewayId,
-    /// The club that it is about.
+    /// Through which gateway it came, with its notification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayId>,
+    /// The club that it is about; empty where it is about all of them.
     pub club_id: ClubId,
     /// When it happened, as the notification says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,6 +62,23 @@ pub struct EventIdentity {
 pub struct NotAnEvent(#[from] serde_json::Error);
 
 impl Event {
+    /// What the other webhooks of its organization get to know of a webhook that has been disabled.
+    pub fn webhook_disabled(webhook: &Webhook, disabled: &Disabled) -> Self {
+        let Disabled { at, reason, .. } = *disabled;
+        Self {
+            id: EventId::of_disabling(&webhook.id, at),
+            fingerprint: 0,
+            event_type: EventType::WebhookDisabled,
+            notification: None,
+            organization: webhook.organization.clone(),
+            gateway: None,
+            club_id: webhook.club_id.clone().unwrap_or_else(|| ClubId::new("")),
+            occurred_at: Some(at),
+            accepted_at: at,
+            data: EventData::Webhook(WebhookData { webhook_id: webhook.id.clone(), reason }),
+        }
+    }
+
     /// The record as it stands in the log.
     pub fn encode(&self) -> Vec<u8> {
         // A struct of strings and numbers always serializes.
@@ -71,6 +92,7 @@ impl Event {
             EventData::Subscription(data) => self.render_with(data),
             EventData::Receipt(data) => self.render_with(data),
             EventData::Notice(data) => self.render_with(data),
+            EventData::Webhook(data) => self.render_with(data),
         }
     }
 

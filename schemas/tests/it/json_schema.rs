@@ -4,8 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use hookline_schemas::event::Event;
+use hookline_schemas::delivery::{Disabled, DisabledReason};
+use hookline_schemas::event::{Event, EventType};
+use hookline_schemas::ids::{ClubId, OrganizationId, WebhookId};
 use hookline_schemas::payload::{EventData, json_schemas};
+use hookline_schemas::secret::WebhookSecret;
+use hookline_schemas::signature::WebhookKey;
+use hookline_schemas::time::Timestamp;
+use hookline_schemas::webhook::{Webhook, parse_url};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
@@ -88,22 +94,66 @@ fn money_is_a_decimal_string_in_the_schema() {
     }
 }
 
-/// The payload of every sample that has one, with the name of its schema.
+/// The payload of every sample that has one, and of what happens within hookline, with the name of its schema.
 fn payloads() -> Vec<(&'static str, &'static str, Value)> {
     let payload = |event: &Event| serde_json::from_slice(&event.render()).expect("a payload is JSON");
     let samples = samples::all().into_iter();
     samples
         .filter_map(|sample| Some((sample.name, sample.event().ok()?)))
+        .chain([("a disabled webhook", webhook_disabled())])
         .map(|(name, event)| {
             let file = match &event.data {
                 EventData::Payment(_) => "payment.schema.json",
                 EventData::Subscription(_) => "subscription.schema.json",
                 EventData::Receipt(_) => "receipt.schema.json",
                 EventData::Notice(_) => "notice.schema.json",
+                EventData::Webhook(_) => "webhook.schema.json",
             };
             (name, file, payload(&event))
         })
         .collect()
+}
+
+fn webhook(id: &str, club: Option<&str>) -> Webhook {
+    let secret = WebhookSecret::parse("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX").expect("a secret");
+    Webhook {
+        id: WebhookId::new(id),
+        organization: OrganizationId::new("org"),
+        club_id: club.map(ClubId::new),
+        url: parse_url("https://example.com/hooks").expect("a URL"),
+        events: vec![EventType::WebhookDisabled],
+        key: WebhookKey::new(&secret),
+        retry_schedule: None,
+        deadline: None,
+        rate_limit: None,
+        paused: false,
+    }
+}
+
+fn webhook_disabled() -> Event {
+    let disabled =
+        Disabled { at: Timestamp(1_800_000_000_000), reason: DisabledReason::Gone, is_announced: false };
+    Event::webhook_disabled(&webhook("wh_1", Some("club_1")), &disabled)
+}
+
+#[test]
+fn the_others_of_the_organization_get_to_know_that_a_webhook_was_disabled() {
+    let event = webhook_disabled();
+    assert!(webhook("wh_2", None).wants(&event));
+    assert!(webhook("wh_2", Some("club_2")).wants(&event), "whatever their club");
+    assert!(!webhook("wh_1", None).wants(&event), "it would not get it");
+    let elsewhere = Webhook { organization: OrganizationId::new("org_2"), ..webhook("wh_2", None) };
+    assert!(!elsewhere.wants(&event));
+    let not_asked = Webhook { events: vec![EventType::PaymentReceived], ..webhook("wh_2", None) };
+    assert!(!not_asked.wants(&event));
+    assert_eq!(event.id, webhook_disabled().id, "the same id whenever it is told");
+    assert_eq!(
+        serde_json::from_slice::<Value>(&event.render()).expect("JSON"),
+        json!({
+            "id": event.id.as_str(), "type": "WEBHOOK_DISABLED", "timestamp": "2027-01-15T08:00:00Z",
+            "clubId": "club_1", "data": { "webhookId": "wh_1", "reason": "gone" },
+        })
+    );
 }
 
 fn schema(file: &str) -> Value {

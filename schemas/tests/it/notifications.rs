@@ -61,7 +61,7 @@ fn every_sample_becomes_the_payload_that_it_is_known_by() {
         match (event, payload) {
             (Ok(event), Some(payload)) => {
                 assert_eq!(rendered(&event), payload, "{name}: {about}");
-                assert_eq!((event.notification, event.accepted_at), (kind, ACCEPTED_AT), "{name}");
+                assert_eq!((event.notification, event.accepted_at), (Some(kind), ACCEPTED_AT), "{name}");
                 assert_eq!(event.organization.as_str(), "org_fixture", "{name}");
             }
             (Err(NotUnderstood::Check), None) => assert_eq!(kind, NotificationType::Check, "{name}"),

@@ -1,12 +1,15 @@
 //! What holds for every input: codecs give back what they were given, and no bytes bring a reader down.
 
+use hookline_schemas::delivery::DisabledReason;
 use hookline_schemas::event::{Event, EventType, Source, from_notification, partition_key};
-use hookline_schemas::ids::{ClubId, EventId, GatewayId, OrganizationId, PaymentId};
+use hookline_schemas::ids::{ClubId, EventId, GatewayId, OrganizationId, PaymentId, WebhookId};
 use hookline_schemas::money::Amount;
 use hookline_schemas::notification::{
     BodyFormat, Field, NotificationType, classify, hash_of_fields, read_fields,
 };
-use hookline_schemas::payload::{EventData, NoticeData, PaymentData, ReceiptData, SubscriptionData};
+use hookline_schemas::payload::{
+    EventData, NoticeData, PaymentData, ReceiptData, SubscriptionData, WebhookData,
+};
 use hookline_schemas::reason::RetryClass;
 use hookline_schemas::seal::{OpenSealError, Sealer};
 use hookline_schemas::time::Timestamp;
@@ -408,20 +411,26 @@ fn notice() -> impl Strategy<Value = NoticeData> {
     })
 }
 
+fn disabled_webhook() -> impl Strategy<Value = WebhookData> {
+    let reason = select(vec![DisabledReason::Gone, DisabledReason::Failing]);
+    (text(), reason).prop_map(|(id, reason)| WebhookData { webhook_id: WebhookId::new(id), reason })
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let data = prop_oneof![
         payment().prop_map(|data| EventData::Payment(Box::new(data))),
         subscription().prop_map(EventData::Subscription),
         receipt().prop_map(EventData::Receipt),
         notice().prop_map(EventData::Notice),
+        disabled_webhook().prop_map(EventData::Webhook),
     ];
     let names = (
         text().prop_map(EventId::new),
         text().prop_map(OrganizationId::new),
-        gateway_id(),
+        option::of(gateway_id()),
         text().prop_map(ClubId::new),
     );
-    let kinds = (select(EventType::ALL.to_vec()), select(NotificationType::ALL.to_vec()));
+    let kinds = (select(EventType::ALL.to_vec()), option::of(select(NotificationType::ALL.to_vec())));
     let times = (option::of(any::<u64>().prop_map(Timestamp)), any::<u64>().prop_map(Timestamp));
     (names, kinds, times, any::<u64>(), data).prop_map(|(names, kinds, times, fingerprint, data)| Event {
         id: names.0,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hookline_schemas::event::{Event, EventType};
-use hookline_schemas::ids::{ClubId, EventId, GatewayId, OrganizationId};
+use hookline_schemas::ids::{ClubId, EventId, GatewayId, OrganizationId, WebhookId};
 use hookline_schemas::notification::NotificationType;
 use hookline_schemas::payload::{EventData, NoticeData};
 use proptest::prelude::*;
@@ -23,9 +23,9 @@ fn parked() -> ParkedDelivery {
         id: EventId::new("evt"),
         fingerprint: 0,
         event_type: EventType::CashRegisterReported,
-        notification: NotificationType::Kkt,
+        notification: Some(NotificationType::Kkt),
         organization: OrganizationId::new("org"),
-        gateway,
+        gateway: Some(gateway),
         club_id: ClubId::new("club"),
         occurred_at: None,
         accepted_at: Timestamp(0),
@@ -113,7 +113,7 @@ impl Model {
                 }
             }
             Step::Settle { nth } => self.with_taken(nth, |model, offset, _| {
-                model.lane.settle(offset);
+                model.lane.settle(offset, LaneSettled::Delivered);
                 model.unsettled.remove(&offset);
             }),
             Step::PutBack { nth } => self.with_taken(nth, |model, offset, delivery| {
@@ -137,7 +137,8 @@ impl Model {
             }
             Step::Strike { nth } => {
                 let Some(offset) = self.unsettled.iter().nth(nth).copied() else { return };
-                if self.lane.strike(offset) {
+                self.lane.strike(offset);
+                if !self.taken.contains_key(&offset) {
                     self.unsettled.remove(&offset);
                 }
             }
@@ -151,9 +152,8 @@ impl Model {
         let offset = Offset(self.lane.tail().0 + gap);
         let place = if excepted { Place::Exception { due: Timestamp(0) } } else { Place::InOrder };
         self.log.insert(offset);
-        if !self.lane.register(offset, parked(), place, limit) {
-            self.unsettled.insert(offset);
-        }
+        self.lane.register(offset, parked(), place, limit);
+        self.unsettled.insert(offset);
     }
 
     fn with_taken(&mut self, nth: usize, then: impl FnOnce(&mut Self, Offset, LaneDelivery)) {
@@ -165,9 +165,8 @@ impl Model {
 
     /// What was written down is all that is left; what was settled above the cursor comes again.
     fn restart(&mut self) {
-        let record = self.lane.to_record(&WebhookId::new("wh"), BreakerRecord::default());
-        let registered = self.lane.tail();
-        self.lane = Lane::resume(&record, registered);
+        let record = self.record();
+        self.lane = Lane::resume(&record, self.lane.tail(), 0);
         self.taken.clear();
         self.load = None;
         self.unsettled.extend(self.log.range(Offset(record.cursor)..));
@@ -175,7 +174,7 @@ impl Model {
 
     /// Below the cursor everything but the exceptions is settled; nothing unsettled is forgotten.
     fn check(&self) {
-        let record = self.lane.to_record(&WebhookId::new("wh"), BreakerRecord::default());
+        let record = self.record();
         let exceptions: BTreeSet<_> =
             record.exceptions.iter().map(|exception| Offset(exception.offset)).collect();
         for offset in &self.unsettled {
@@ -184,6 +183,17 @@ impl Model {
             assert!(covered, "{offset:?} is not settled, and {record:?} does not cover it");
         }
         assert!(exceptions.is_subset(&self.unsettled), "{exceptions:?} are exceptions though settled");
+        let counts = self.lane.counts();
+        assert!(self.lane.adds_up(), "{counts:?} with a backlog of {}", self.lane.backlog());
+        assert_eq!(self.lane.backlog(), self.unsettled.len() as u64, "{counts:?}");
+        assert_eq!(counts.registered, self.log.len() as u64);
+        let again = self.log.range(Offset(record.cursor)..).filter(|_| !record.drained);
+        let left: BTreeSet<_> = again.chain(&exceptions).collect();
+        assert_eq!(record.counts.backlog(), left.len() as u64, "{record:?}");
+    }
+
+    fn record(&self) -> LaneRecord {
+        self.lane.describe(LaneRecord::unknown(WebhookId::new("wh")))
     }
 
     /// Loads and settles until nothing is left: everything must come out.

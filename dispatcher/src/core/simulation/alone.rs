@@ -9,7 +9,7 @@ use hookline_schemas::delivery::{
 use hookline_schemas::ids::WebhookId;
 use hookline_schemas::time::Timestamp;
 
-use super::super::{Action, Committing, Core, FetchedEvent, Input, Load, Totals};
+use super::super::{Action, Committing, Core, FetchedEvent, Input, Load, ResumedLane, Totals};
 use super::receivers::{event, number_of, webhook};
 use super::settings;
 
@@ -39,6 +39,7 @@ impl Alone {
 
     fn grant_lanes(&mut self, epoch: Epoch, lanes: Vec<LaneRecord>) -> Vec<Action> {
         let (partition, registered) = (PARTITION, Offset::START);
+        let lanes = lanes.into_iter().map(|record| ResumedLane { record, uncounted: 0 }).collect();
         self.step(Input::LanesGranted { partition, epoch, registered, lanes })
     }
 
@@ -106,7 +107,7 @@ fn a_dead_letter_settles_by_its_acknowledgement() {
         for action in actions.drain(..) {
             match action {
                 Action::Attempt { attempt, .. } => {
-                    let outcome = AttemptOutcome::Rejected { reason: FailureReason::Status(410) };
+                    let outcome = AttemptOutcome::Rejected { reason: FailureReason::Status(413) };
                     inputs.push(Input::AttemptFinished { attempt, outcome });
                 }
                 Action::PutLane { endpoint, epoch, record, .. } => {
@@ -156,13 +157,8 @@ fn the_end_of_a_lane_is_waited_for() {
 fn a_lane_that_is_revoked_starts_nothing() {
     for is_lost in [false, true] {
         let (mut alone, journal) = (Alone::new(), JournalName::Parked);
-        let record = LaneRecord {
-            webhook: WebhookId::new("wh"),
-            cursor: 3,
-            drained: false,
-            exceptions: vec![exception(1), exception(2)],
-            breaker: BreakerRecord::default(),
-        };
+        let exceptions = vec![exception(1), exception(2)];
+        let record = LaneRecord { cursor: 3, exceptions, ..LaneRecord::unknown(WebhookId::new("wh")) };
         let loads = alone.grant_lanes(EPOCH, vec![record]);
         let change = match is_lost {
             true => Input::Lost { journal, partition: PARTITION },
@@ -253,18 +249,13 @@ fn what_has_been_settled_is_written_down() {
 fn the_head_is_probed_before_its_neighbour() {
     for failed_probes in [1, 2] {
         let mut alone = Alone::new();
-        let breaker = BreakerRecord { failed_probes: Some(failed_probes), next_due: Timestamp(10) };
-        let record = LaneRecord {
-            webhook: WebhookId::new("wh"),
-            cursor: 1,
-            drained: false,
-            exceptions: Vec::new(),
-            breaker,
-        };
+        let (failed_probes, next_due) = (Some(failed_probes), Timestamp(10));
+        let breaker = BreakerRecord { failed_probes, next_due, failing_since: None };
+        let record = LaneRecord { cursor: 1, breaker, ..LaneRecord::unknown(WebhookId::new("wh")) };
         alone.grant_lanes(EPOCH, vec![record]);
         assert_eq!(attempted(&alone.follow(1..4)), [0_u64; 0], "not due yet");
         alone.1 = 10;
-        assert_eq!(attempted(&alone.step(Input::TimerFired)), [1], "{failed_probes}");
+        assert_eq!(attempted(&alone.step(Input::TimerFired)), [1], "{failed_probes:?}");
     }
 }
 
@@ -337,7 +328,7 @@ fn a_lane_that_is_revoked_is_let_go_at_the_deadline() {
     for _ in 0..3 {
         assert!(end(&mut alone).is_empty());
     }
-    assert_eq!(alone.0.counts().lane_delivered, 1, "the one that ended in time");
+    assert_eq!(alone.0.lane_counts().delivered, 1, "the one that ended in time");
     assert!(alone.0.endpoints.iter().all(|endpoint| endpoint.in_flight == 0));
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hookline_event_log::{Epoch, Offset, Partition};
-use hookline_schemas::ids::WebhookId;
+use hookline_schemas::ids::{EventId, WebhookId};
 use hookline_schemas::time::Timestamp;
 
 use super::super::Core;
@@ -21,6 +21,8 @@ pub(super) struct Witness {
     pub(super) dead: HashSet<Delivery>,
     pub(super) parked: HashMap<Delivery, u32>,
     pub(super) requests_while_down: usize,
+    /// Of webhooks that were disabled.
+    pub(super) announced: BTreeSet<EventId>,
     /// Drains that ended before their time.
     pub(super) let_go: Vec<Key>,
     attempted: HashSet<Delivery>,

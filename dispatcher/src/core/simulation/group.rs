@@ -4,12 +4,15 @@
 use std::time::Duration;
 
 use hookline_event_log::{Epoch, JournalName, OwnershipChange};
+use hookline_schemas::ids::WebhookId;
 use hookline_schemas::time::Timestamp;
+use hookline_schemas::webhook::Webhook;
 use rand::Rng;
 
-use super::super::Input;
+use super::super::{ByHand, Input, RequestKey};
 use super::log::{Key, Ownership, partitions};
 use super::process::Process;
+use super::receivers::WEBHOOKS;
 use super::world::{Fault, Happening, Pending, World};
 use crate::shell::holdings::Grant;
 
@@ -101,6 +104,8 @@ impl World {
                 self.step(process, Input::DrainRequested);
             }
             Fault::Start(_) => {}
+            Fault::Operator => self.operate(process),
+            Fault::LookAfter => self.look_after(),
             Fault::Move => self.move_to(key, process),
             Fault::Lose => {
                 let owner = self.log.owner(key).and_then(|owner| owner.owner);
@@ -110,10 +115,58 @@ impl World {
         }
     }
 
+    /// An operator does something to a webhook.
+    fn operate(&mut self, process: usize) {
+        let webhook = WebhookId::new(self.pick(&WEBHOOKS[1..]).expect("a webhook"));
+        match self.random.random_range(0..5) {
+            0 => self.want(process, &webhook, ByHand::Probe),
+            1 => self.want(process, &webhook, ByHand::Enable),
+            2 | 3 => self.change_webhook(&webhook, |webhook| webhook.paused = !webhook.paused),
+            _ => {
+                let url = format!("https://example.com/{}", self.now.0);
+                self.change_webhook(&webhook, |webhook| webhook.url = url.parse().expect("a URL"));
+            }
+        }
+    }
+
+    /// Resumes what is paused and enables what is disabled.
+    fn look_after(&mut self) {
+        let mut again = false;
+        for webhook in WEBHOOKS.map(WebhookId::new) {
+            if self.webhooks.iter().any(|known| known.id == webhook && known.paused) {
+                self.change_webhook(&webhook, |webhook| webhook.paused = false);
+            }
+            if self.log.believed_lane(&webhook).is_some_and(|lane| lane.disabled.is_some()) {
+                again = true;
+                (0..self.processes.len()).for_each(|process| self.want(process, &webhook, ByHand::Enable));
+            }
+        }
+        if again {
+            self.after(60_000, Pending::Fault(Fault::LookAfter));
+        }
+    }
+
+    fn want(&mut self, process: usize, webhook: &WebhookId, wanted: ByHand) {
+        if self.processes[process].is_up {
+            let (request, webhook) = (RequestKey(0), webhook.clone());
+            self.step(process, Input::ByHand { request, webhook, wanted });
+        }
+    }
+
+    /// Every process learns of it in its time.
+    fn change_webhook(&mut self, id: &WebhookId, change: impl FnOnce(&mut Webhook)) {
+        let webhook = self.webhooks.iter_mut().find(|webhook| webhook.id == *id).expect("a webhook");
+        change(webhook);
+        for process in 0..self.processes.len() {
+            let delay = self.random.random_range(1..1_000);
+            self.after_for(process, delay, Happening::WebhooksChanged);
+        }
+    }
+
     pub(super) fn start(&mut self, process: usize) {
         let life = self.processes[process].life + 1;
         let seed = self.random.random();
-        self.processes[process] = Process::start(seed, life, self.now);
+        self.processes[process] = Process::start(seed, life, self.now, &self.webhooks);
         self.look_at_lanes(process, 5);
     }
 

@@ -10,8 +10,9 @@ use hookline_event_log::{
 use hookline_schemas::delivery::{LaneRecord, OwnerMarker, ParkedDelivery, encode};
 use hookline_schemas::event::Event;
 
-use super::super::{Committing, Load, Totals};
+use super::super::{Committing, Load, ResumedLane, Totals};
 use crate::shell::holdings::Grant;
+use crate::shell::takeover::Uncounted;
 use crate::shell::watched::{Believed, believed};
 
 pub(super) const EVENT_PARTITIONS: u16 = 3;
@@ -135,14 +136,19 @@ impl Log {
         self.put(partition, LaneRecord::key(&record.webhook), Some(encode(record)), epoch);
     }
 
-    pub(super) fn put_marker(&mut self, partition: Partition, epoch: Epoch) {
-        let marker = OwnerMarker { epoch: epoch.0 };
+    pub(super) fn put_marker(&mut self, partition: Partition, epoch: Epoch, process: usize) {
+        let marker = OwnerMarker { epoch: epoch.0, process: process as u64 };
         self.put(partition, marker.key(), Some(encode(&marker)), epoch);
     }
 
     /// As a takeover does behind its marker: judges the lanes by the markers that stand in the table, corrects
     /// what lies, and removes the markers of earlier owners.
-    pub(super) fn take_over_lanes(&mut self, partition: Partition, epoch: Epoch) -> Vec<LaneRecord> {
+    pub(super) fn take_over_lanes(
+        &mut self,
+        partition: Partition,
+        epoch: Epoch,
+        registered: Offset,
+    ) -> Vec<ResumedLane> {
         let fence = self.fence(partition);
         let present =
             self.lanes.values().filter(|entry| entry.partition == partition && entry.value.is_some());
@@ -158,7 +164,10 @@ impl Log {
         for marker in markers.iter().filter(|marker| marker.epoch < epoch) {
             self.put(partition, String::from_utf8_lossy(&marker.key).into_owned(), None, epoch);
         }
-        records
+        let mut counted = Uncounted::new(records);
+        let below = self.parked_in(partition).iter().filter(|(offset, _)| *offset < registered);
+        below.for_each(|(offset, parked)| counted.count(*offset, parked.webhook.as_str().as_bytes()));
+        counted.into_lanes()
     }
 
     /// The markers that stand in the table.

@@ -116,7 +116,7 @@ fn steady_traffic_leaves_the_lane_once_the_receiver_is_back() {
         let mut world = run(seed, Faults { processes, ..Faults::NONE });
         let refuses_until = world.now.after(Duration::from_millis(200));
         world.faults = Faults { refuses_until, ..world.faults };
-        let end = EVENTS + 2_000;
+        let end = EVENTS + 3_000;
         world.append_more(EVENTS..end, 10);
         world.run();
         checks::end(&world);
@@ -134,8 +134,10 @@ fn the_same_seed_gives_the_same_run() {
 
 fn faults() -> impl Strategy<Value = Faults> {
     let any = any::<bool>;
-    (1_usize..=3, any(), any(), any(), any(), any(), any(), any()).prop_map(
-        |(processes, moves, losses, crashes, appends, receivers, down, poison)| Faults {
+    (1_usize..=3, any(), any(), any(), any(), any(), any(), any(), any(), any()).prop_map(
+        |(processes, moves, losses, crashes, appends, receivers, down, poison, gone, operators)| Faults {
+            gone,
+            operators,
             processes,
             moves,
             losses,
@@ -175,6 +177,7 @@ fn settings() -> Settings {
         window_bytes: bytesize::ByteSize::mib(1),
         repeat_memory: 1_000,
         breaker_failures: 3,
+        disable_after: seconds(100_000),
         retry_schedule: vec![seconds(5), seconds(60), seconds(600)],
         probe_schedule: vec![seconds(5), seconds(30), seconds(120), seconds(300)],
         deadline: seconds(3_000),

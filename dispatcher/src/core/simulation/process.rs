@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use hookline_event_log::{Change, Epoch, Offset};
 use hookline_schemas::time::Timestamp;
-use hookline_schemas::webhook::Webhooks;
+use hookline_schemas::webhook::{Webhook, Webhooks};
 
 use super::super::{Core, Input};
 use super::log::{Key, LANE_PARTITIONS};
-use super::receivers::{WEBHOOKS, webhook};
 use super::settings;
 use crate::shell::holdings::Holdings;
 use crate::shell::watched::WatchedLanes;
@@ -39,9 +38,9 @@ pub(super) struct Reader {
 
 impl Process {
     /// A process that has started: it knows its webhooks, and all that is written down of lanes.
-    pub(super) fn start(seed: u64, life: u32, now: Timestamp) -> Self {
+    pub(super) fn start(seed: u64, life: u32, now: Timestamp, webhooks: &[Webhook]) -> Self {
         let mut core = Core::new(settings(), LANE_PARTITIONS, seed, now);
-        let webhooks: Webhooks = WEBHOOKS.into_iter().map(webhook).collect();
+        let webhooks: Webhooks = webhooks.iter().cloned().collect();
         core.step(Input::Webhooks(Arc::new(webhooks)), now, &mut Vec::new());
         Self {
             core,

@@ -52,7 +52,10 @@ pub(super) fn answer(
             0..3 => (failed(500), 10),
             3 => (timeout, 15_000),
             4 => (AttemptOutcome::Delivered { status: 200 }, random.random_range(4_000..14_000)),
-            5 => (AttemptOutcome::Rejected { reason: FailureReason::Status(410) }, 10),
+            5 if faults.gone && random.random_range(0..5) == 0 => {
+                (AttemptOutcome::Rejected { reason: FailureReason::Status(410) }, 10)
+            }
+            5 => (AttemptOutcome::Rejected { reason: FailureReason::Status(413) }, 10),
             _ => delivered,
         },
         _ => delivered,
@@ -85,9 +88,9 @@ pub(super) fn event(number: u64, accepted_at: Timestamp) -> Event {
         id: EventId::new(format!("evt_{number}")),
         fingerprint: number,
         event_type: EventType::PaymentReceived,
-        notification: NotificationType::Pay,
+        notification: Some(NotificationType::Pay),
         organization: OrganizationId::new("org"),
-        gateway: GatewayId::new("gw"),
+        gateway: Some(GatewayId::new("gw")),
         club_id: ClubId::new("club"),
         occurred_at: None,
         accepted_at,
@@ -106,5 +109,7 @@ pub(super) fn webhook(id: &str) -> Webhook {
         key: WebhookKey::new(&secret),
         retry_schedule: None,
         deadline: None,
+        rate_limit: None,
+        paused: false,
     }
 }

@@ -57,7 +57,7 @@ impl World {
         }
         while let Some(grant) = self.processes[process].holdings.next_takeover(is_loaded) {
             if grant.journal == JournalName::Parked {
-                self.log.put_marker(grant.partition, grant.epoch);
+                self.log.put_marker(grant.partition, grant.epoch, process);
                 self.lanes_have_changed();
             }
             let took =
@@ -69,8 +69,9 @@ impl World {
     pub(super) fn finish_takeover(&mut self, process: usize, grant: Grant) {
         let Grant { journal, partition, epoch, committed } = grant;
         // Whatever becomes of it, it has written what it writes.
+        let from = committed.as_ref().map_or(Offset::START, |committed| committed.offset);
         let lanes = match journal {
-            JournalName::Parked => self.log.take_over_lanes(partition, epoch),
+            JournalName::Parked => self.log.take_over_lanes(partition, epoch, from),
             _ => Vec::new(),
         };
         self.lanes_have_changed();
@@ -79,7 +80,6 @@ impl World {
             TakenOver::Revoked => return self.let_go(process, (journal, partition), epoch),
             TakenOver::Outdated => return,
         }
-        let from = committed.as_ref().map_or(Offset::START, |committed| committed.offset);
         let reader = Reader { epoch, next: from, is_reading: false };
         self.processes[process].readers.insert((journal, partition), reader);
         if journal == JournalName::Parked {
@@ -173,6 +173,8 @@ impl World {
                 self.step(process, input);
             }
         }
+        let dispatchers = self.processes[process].watched.dispatchers();
+        self.step(process, Input::Dispatchers(dispatchers));
         self.take_over_waiting(process);
     }
 }

@@ -1,20 +1,23 @@
 //! The world around the cores: a clock, what is going to happen, and what becomes of their actions.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hookline_event_log::{AppendError, CommitError, Epoch, JournalName, Offset, OwnershipChange, Partition};
 use hookline_schemas::delivery::{AttemptOutcome, LaneRecord, ParkedDelivery};
+use hookline_schemas::event::Event;
 use hookline_schemas::ids::WebhookId;
 use hookline_schemas::time::Timestamp;
+use hookline_schemas::webhook::Webhook;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::super::{Action, AttemptKey, Committing, EndpointKey, Input, Totals};
+use super::super::{Action, AppendKey, AttemptKey, Committing, EndpointKey, Input, Totals};
 use super::checks::{self, Witness};
 use super::log::{EVENT_PARTITIONS, Key, Log, Ownership, partitions};
 use super::process::Process;
-use super::receivers::{self, HEALED, event, number_of};
+use super::receivers::{self, HEALED, WEBHOOKS, event, number_of, webhook};
 use crate::shell::holdings::Grant;
 
 /// Events that come while things fail.
@@ -36,6 +39,10 @@ pub(super) struct Faults {
     pub(super) receivers: bool,
     pub(super) down: bool,
     pub(super) poison: bool,
+    /// A receiver says now and then that it is gone.
+    pub(super) gone: bool,
+    /// Operators probe, pause, move and enable.
+    pub(super) operators: bool,
     /// All but the healthy receiver answer 503.
     pub(super) refuses_until: Timestamp,
 }
@@ -50,6 +57,8 @@ impl Faults {
         receivers: false,
         down: false,
         poison: false,
+        gone: false,
+        operators: false,
         refuses_until: Timestamp(0),
     };
     pub(super) const ALL: Self = Self {
@@ -61,6 +70,8 @@ impl Faults {
         receivers: true,
         down: true,
         poison: true,
+        gone: true,
+        operators: true,
         refuses_until: Timestamp(0),
     };
 }
@@ -110,6 +121,7 @@ pub(super) enum Happening {
         totals: Totals,
         needed_from: Offset,
     },
+    WebhooksChanged,
     /// It has had the time to stop.
     Stop,
 }
@@ -121,6 +133,9 @@ pub(super) enum Fault {
     Start(usize),
     Move,
     Lose,
+    Operator,
+    /// An operator looks after what is disabled, for as long as there is something.
+    LookAfter,
 }
 
 pub(super) struct World {
@@ -129,6 +144,8 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) log: Log,
     pub(super) processes: Vec<Process>,
+    /// As they are configured.
+    pub(super) webhooks: Vec<Webhook>,
     pending: BTreeMap<(Timestamp, u64), Pending>,
     sequence: u64,
     /// A process learns of the changes of one partition in their order.
@@ -146,6 +163,7 @@ impl World {
             now: Timestamp(0),
             log: Log::default(),
             processes: Vec::new(),
+            webhooks: WEBHOOKS.map(webhook).to_vec(),
             pending: BTreeMap::new(),
             sequence: 0,
             told_at: HashMap::new(),
@@ -155,7 +173,7 @@ impl World {
         world.append_first_events();
         for process in 0..faults.processes {
             let seed = world.random.random();
-            world.processes.push(Process::start(seed, 0, Timestamp(0)));
+            world.processes.push(Process::start(seed, 0, Timestamp(0), &world.webhooks));
             world.look_at_lanes(process, 0);
         }
         for (number, key) in partitions().enumerate() {
@@ -178,12 +196,13 @@ impl World {
     }
 
     fn plan_faults(&mut self) {
-        let Faults { moves, losses, crashes, .. } = self.faults;
+        let Faults { moves, losses, crashes, operators, .. } = self.faults;
         let kinds = [
             (moves, Fault::Move, 12),
             (losses, Fault::Lose, 8),
             (crashes, Fault::Crash, 4),
             (crashes, Fault::Shutdown, 2),
+            (operators, Fault::Operator, 30),
         ];
         for (_, fault, times) in kinds.into_iter().filter(|(happens, ..)| *happens) {
             for time in 0..times {
@@ -191,6 +210,9 @@ impl World {
                 let at = self.random.random_range(1_000..latest);
                 self.after(at, Pending::Fault(fault));
             }
+        }
+        if operators || self.faults.gone {
+            self.after(HEALED.0, Pending::Fault(Fault::LookAfter));
         }
     }
 
@@ -234,8 +256,8 @@ impl World {
     fn is_over(&self) -> bool {
         let is_fault = |pending: &Pending| !matches!(pending, Pending::To(..));
         let is_quiet = |process: &Process| {
-            let (_, backlogged, in_flight) = process.core.gauges();
-            backlogged == 0 && in_flight == 0 && process.is_up
+            let gauges = process.core.gauges();
+            gauges.backlogged == 0 && gauges.in_flight == 0 && process.is_up
         };
         let is_worked_on = |(key, ownership): (&Key, &Ownership)| {
             let owner = ownership.owner.and_then(|owner| self.processes.get(owner));
@@ -293,6 +315,10 @@ impl World {
                 let result = self.commit(journal, committing, totals, needed_from);
                 self.step(process, Input::Committed { journal, committing, result });
             }
+            Happening::WebhooksChanged => {
+                let webhooks = self.webhooks.iter().cloned().collect();
+                self.step(process, Input::Webhooks(Arc::new(webhooks)));
+            }
             Happening::Stop => self.stop(process),
         }
     }
@@ -314,6 +340,7 @@ impl World {
         match action {
             Action::Attempt { attempt, webhook, event, .. } => {
                 let event = number_of(&event.event);
+                assert!(!webhook.paused, "nothing goes to {} while it is paused", webhook.id);
                 checks::attempt(self, event, &webhook.id);
                 let (outcome, took) =
                     receivers::answer(&webhook.id, event, self.now, self.faults, &mut self.random);
@@ -333,6 +360,8 @@ impl World {
                 }
                 self.after_for(process, 5, Happening::Input(Input::Appended { append, result }));
             }
+            Action::Announce { append, event } => self.announce(process, append, &event),
+            Action::Answer { .. } => {}
             Action::Load { endpoint, webhook, partition, epoch, load, limit } => {
                 let (records, next) = self.log.load(partition, webhook.as_str(), load, limit);
                 let loaded = Input::Loaded { endpoint, epoch, load, records, next };
@@ -371,6 +400,14 @@ impl World {
                 self.show_lanes(process, (journal, partition));
             }
         }
+    }
+
+    fn announce(&mut self, process: usize, append: AppendKey, event: &Event) {
+        let result = if self.refuses() { Err(AppendError::NoSpace) } else { Ok(self.log.next_offset(1)) };
+        if result.is_ok() {
+            self.witness.announced.insert(event.id.clone());
+        }
+        self.after_for(process, 5, Happening::Input(Input::Appended { append, result }));
     }
 
     /// An append may be refused, or end unknown: written or not.
@@ -461,6 +498,8 @@ fn name_of(action: &Action) -> &'static str {
         Action::Attempt { .. } => "attempt",
         Action::Park { .. } => "park",
         Action::Bury { .. } => "bury",
+        Action::Announce { .. } => "announce",
+        Action::Answer { .. } => "answer",
         Action::Load { .. } => "load",
         Action::PutLane { .. } => "put lane",
         Action::CommitWatermark { .. } => "commit watermark",

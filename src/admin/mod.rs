@@ -1,4 +1,7 @@
-//! The admin address: `/livez`, `/readyz`, `/metrics`. For operators; it tells nothing about payments.
+//! The admin address: `/livez`, `/readyz`, `/metrics`, `/webhooks`. For operators; it tells nothing about
+//! payments.
+
+mod endpoints;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -7,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hookline_dispatcher::Endpoints;
 use hookline_event_log::Durability;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -15,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,6 +49,27 @@ pub(crate) struct Admin {
     pub(crate) stopping: CancellationToken,
     /// The metrics.
     pub(crate) metrics: PrometheusHandle,
+    /// The dispatcher's endpoints, where there is one.
+    pub(crate) endpoints: Option<Endpoints>,
+}
+
+/// What a request gets.
+struct Answer {
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+}
+
+impl Answer {
+    fn text(status: StatusCode, body: impl Into<String>) -> Self {
+        Self { status, content_type: "text/plain", body: body.into() }
+    }
+
+    fn json(status: StatusCode, body: &impl Serialize) -> Self {
+        // Structs of strings and numbers always serialize.
+        let body = serde_json::to_string(body).unwrap_or_default() + "\n";
+        Self { status, content_type: "application/json", body }
+    }
 }
 
 impl Admin {
@@ -70,8 +96,7 @@ impl Admin {
             }
             let (admin, end) = (Arc::clone(&admin), end.clone());
             tasks.spawn(async move {
-                let service =
-                    service_fn(|request| std::future::ready(Ok::<_, Infallible>(admin.answer(&request))));
+                let service = service_fn(async |request| Ok::<_, Infallible>(admin.answer(&request).await));
                 let served = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEAD_TIMEOUT)
@@ -88,17 +113,23 @@ impl Admin {
         tasks.wait().await;
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let (status, content_type, body) = match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, "/livez") => (StatusCode::OK, "text/plain", "alive\n".to_owned()),
-            (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
-            (&Method::GET | &Method::HEAD, "/metrics") => {
-                (StatusCode::OK, "text/plain; version=0.0.4", self.metrics.render())
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let (method, path) = (request.method(), request.uri().path());
+        let is_read = matches!(*method, Method::GET | Method::HEAD);
+        let Answer { status, content_type, body } = match path {
+            "/livez" | "/readyz" | "/metrics" if !is_read => {
+                Answer::text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n")
             }
-            (_, "/livez" | "/readyz" | "/metrics") => {
-                (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET only\n".to_owned())
+            "/livez" => Answer::text(StatusCode::OK, "alive\n"),
+            "/readyz" => self.readiness(),
+            "/metrics" => {
+                let body = self.metrics.render();
+                Answer { status: StatusCode::OK, content_type: "text/plain; version=0.0.4", body }
             }
-            _ => (StatusCode::NOT_FOUND, "text/plain", "there are /livez, /readyz and /metrics\n".to_owned()),
+            _ if path == endpoints::PATH || path.starts_with("/webhooks/") => {
+                endpoints::answer(self.endpoints.as_ref(), method, path).await
+            }
+            _ => Answer::text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /metrics and /webhooks\n"),
         };
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = status;
@@ -106,7 +137,7 @@ impl Admin {
         response
     }
 
-    fn readiness(&self) -> (StatusCode, &'static str, String) {
+    fn readiness(&self) -> Answer {
         let roles: serde_json::Map<_, _> =
             self.roles.iter().map(|(role, is_ready)| ((*role).to_owned(), is_ready().into())).collect();
         let ready = !self.stopping.is_cancelled() && roles.values().all(|ready| ready == true);
@@ -116,8 +147,7 @@ impl Admin {
             "durability": durability_label(self.durability),
             "roles": roles,
         });
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        (status, "application/json", format!("{body}\n"))
+        Answer::json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
     }
 }
 

@@ -1,0 +1,175 @@
+//! The life of a webhook: changed, paused, disabled, enabled, deleted; and what is wanted of it by hand.
+//!
+//! An endpoint is its webhook's id: a new URL keeps the lane and forgets what was known of the old one. While
+//! nothing is sent the lane goes on: what comes is parked, and deadlines run.
+
+use std::sync::Arc;
+
+use hookline_schemas::delivery::{AttemptOutcome, Disabled, DisabledReason, FailureReason};
+use hookline_schemas::event::Event;
+use hookline_schemas::ids::WebhookId;
+use hookline_schemas::webhook::{Webhook, Webhooks};
+
+use super::breaker::Breaker;
+use super::{Action, Core, EndpointKey};
+use crate::endpoints::ByHandError;
+
+/// What somebody wants of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ByHand {
+    /// Try now, whatever the schedule says. Where it was disabled, a success enables it.
+    Probe,
+    /// Send again to one that was disabled.
+    Enable,
+}
+
+/// Whether the endpoint says that it is no more.
+pub(super) const fn is_gone(outcome: &AttemptOutcome) -> bool {
+    matches!(outcome, AttemptOutcome::Rejected { reason: FailureReason::Status(410) })
+}
+
+impl Core {
+    /// The webhooks as they are now.
+    pub(super) fn take_webhooks(&mut self, webhooks: Arc<Webhooks>, actions: &mut Vec<Action>) {
+        self.webhooks = Some(Arc::clone(&webhooks));
+        for key in (0..self.endpoints.len()).map(|index| EndpointKey(index as u64)) {
+            let now = self.now;
+            let endpoint = self.endpoint_mut(key);
+            let after = webhooks.find(&endpoint.id).cloned();
+            let before = endpoint.webhook.clone();
+            endpoint.take_webhook(after.clone(), now);
+            match (before, after) {
+                (Some(before), Some(after)) => self.change_webhook(key, &before, &after, actions),
+                (Some(_), None) => self.cancel(key),
+                (None, _) => {}
+            }
+            self.pump(key, actions);
+        }
+    }
+
+    fn change_webhook(
+        &mut self,
+        key: EndpointKey,
+        before: &Webhook,
+        after: &Webhook,
+        actions: &mut Vec<Action>,
+    ) {
+        if before.url != after.url {
+            self.endpoint_mut(key).disabled = None;
+            self.start_anew(key);
+            self.put_lane(key, actions);
+        } else if before.paused && !after.paused {
+            self.start_anew(key);
+        }
+    }
+
+    /// Nothing is known of the endpoint any more: what waits begins with a probe now, and then slowly.
+    pub(super) fn start_anew(&mut self, key: EndpointKey) {
+        let now = self.now;
+        let endpoint = self.endpoint_mut(key);
+        let waits = endpoint.owned().is_some_and(|lane| !lane.is_caught_up());
+        endpoint.breaker = if waits { Breaker::in_doubt(now) } else { Breaker::CLOSED };
+        endpoint.concurrency.restart();
+        if let Some(lane) = endpoint.owned_mut() {
+            lane.dirty = true;
+        }
+        // The probe of the time before would tell of the time before.
+        for attempt in self.attempts.values_mut().filter(|attempt| attempt.endpoint == key) {
+            attempt.is_probe = false;
+        }
+    }
+
+    /// The webhook is no more: its backlog is given up, in memory or not, but for what is in flight.
+    pub(super) fn cancel(&mut self, key: EndpointKey) {
+        if let Some(lane) = self.endpoint_mut(key).owned_mut() {
+            lane.cancel();
+        }
+    }
+
+    /// Sends nothing more until somebody enables it, and tells the organization's other webhooks. Whoever does
+    /// not own the lane leaves that to its owner.
+    pub(super) fn disable(&mut self, key: EndpointKey, reason: DisabledReason, actions: &mut Vec<Action>) {
+        let at = self.now;
+        let endpoint = self.endpoint_mut(key);
+        if endpoint.disabled.is_some() || endpoint.owned().is_none() {
+            return;
+        }
+        endpoint.disabled = Some(Disabled { at, reason, is_announced: false });
+        *match reason {
+            DisabledReason::Gone => &mut self.counts.disabled_gone,
+            DisabledReason::Failing => &mut self.counts.disabled_failing,
+        } += 1;
+        self.put_lane(key, actions);
+        self.announce(key, actions);
+    }
+
+    /// Appends the event that tells of it, unless it stands there. Twice is as good as once: it has one id.
+    pub(super) fn announce(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
+        let endpoint = self.endpoint(key);
+        if let (Some(disabled), Some(webhook)) = (&endpoint.disabled, &endpoint.webhook)
+            && !disabled.is_announced
+        {
+            let event = Arc::new(Event::webhook_disabled(webhook, disabled));
+            self.append_announcement(key, event, actions);
+        }
+    }
+
+    /// The announcement stands in the log.
+    pub(super) fn finish_announcement(&mut self, key: EndpointKey) {
+        let endpoint = self.endpoint_mut(key);
+        if let Some(disabled) = &mut endpoint.disabled {
+            disabled.is_announced = true;
+        }
+        if let Some(lane) = endpoint.owned_mut() {
+            lane.dirty = true;
+        }
+    }
+
+    /// Does what somebody wants.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be done, and then nothing has changed.
+    pub(super) fn do_by_hand(
+        &mut self,
+        webhook: &WebhookId,
+        wanted: ByHand,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), ByHandError> {
+        let is_known = self.webhooks.as_ref().is_some_and(|webhooks| webhooks.find(webhook).is_some());
+        if !is_known {
+            return Err(ByHandError::Unknown);
+        }
+        let key = self.endpoint_of(webhook);
+        let Some(lane) = self.endpoint(key).owned() else { return Err(ByHandError::NotOurs) };
+        match wanted {
+            ByHand::Probe if lane.is_drained() => return Err(ByHandError::NothingWaits),
+            ByHand::Probe => self.probe_by_hand(key)?,
+            ByHand::Enable => self.enable(key, actions),
+        }
+        self.pump(key, actions);
+        Ok(())
+    }
+
+    fn probe_by_hand(&mut self, key: EndpointKey) -> Result<(), ByHandError> {
+        let now = self.now;
+        let endpoint = self.endpoint_mut(key);
+        if endpoint.webhook.as_ref().is_some_and(|webhook| webhook.paused) {
+            return Err(ByHandError::Paused);
+        }
+        endpoint.probe_by_hand = endpoint.disabled.is_some();
+        endpoint.breaker.hurry(now);
+        if let Some(lane) = endpoint.owned_mut().filter(|lane| lane.is_caught_up()) {
+            lane.hurry_exception(now);
+        }
+        Ok(())
+    }
+
+    /// Sends again, beginning with a probe.
+    pub(super) fn enable(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
+        if self.endpoint_mut(key).disabled.take().is_some() {
+            self.start_anew(key);
+            self.put_lane(key, actions);
+        }
+    }
+}
