@@ -88,18 +88,18 @@ async fn every_attempt_is_recorded_with_its_number_and_outcome() {
 #[tokio::test]
 async fn what_a_receiver_will_never_take_is_a_dead_letter_and_concerns_nobody_else() {
     let (directory, receiver) = (tempfile::tempdir().expect("a directory"), Receiver::start().await);
-    receiver.script("/gone", &[status(410)]);
-    let webhooks = vec![webhook("wh_gone", &receiver.url("/gone")), webhook("wh", &receiver.url("/wh"))];
+    receiver.script("/never", &[status(413)]);
+    let webhooks = vec![webhook("wh_never", &receiver.url("/never")), webhook("wh", &receiver.url("/wh"))];
     let running = start(open(directory.path()), settings(), webhooks);
     append(&running.log, &event(1)).await;
     until("delivered", async || receiver.received("/wh").len() == 1).await;
     until("buried", async || records(&running.log, JournalName::DeadLetters).await.len() == 1).await;
     let letter: DeadLetter =
         decode(&records(&running.log, JournalName::DeadLetters).await.remove(0)).expect("a letter");
-    assert_eq!((letter.webhook.as_str(), letter.reason, letter.tries), ("wh_gone", DeadReason::Rejected, 1));
-    assert_eq!(letter.last_failure, Some(FailureReason::Status(410)));
+    assert_eq!((letter.webhook.as_str(), letter.reason, letter.tries), ("wh_never", DeadReason::Rejected, 1));
+    assert_eq!(letter.last_failure, Some(FailureReason::Status(413)));
     running.stop().await.expect("drained");
-    assert_eq!(receiver.received("/gone").len(), 1);
+    assert_eq!(receiver.received("/never").len(), 1);
 }
 
 #[tokio::test]

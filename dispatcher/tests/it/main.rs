@@ -2,6 +2,7 @@
 
 mod delivery;
 mod group;
+mod life;
 mod rebalance;
 mod receiver;
 mod surroundings;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use hookline_dispatcher::{Dispatcher, DispatcherError, Settings};
+use hookline_dispatcher::{Dispatcher, DispatcherError, EndpointStatus, Endpoints, Settings};
 use hookline_event_log::embedded::{EmbeddedLog, EmbeddedOptions};
 use hookline_event_log::{Journal, JournalName, Log, Offset, Partition, PartitionCounts, ReadLimit};
 use hookline_schemas::event::{Event, EventType, partition_key};
@@ -15,7 +15,7 @@ use hookline_schemas::payload::{EventData, PaymentData};
 use hookline_schemas::secret::WebhookSecret;
 use hookline_schemas::signature::WebhookKey;
 use hookline_schemas::time::Clock;
-use hookline_schemas::webhook::{Webhook, parse_url};
+use hookline_schemas::webhook::{Webhook, Webhooks, parse_url};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -49,12 +49,15 @@ pub(crate) struct Process {
     stop: CancellationToken,
     ended: oneshot::Receiver<Result<(), DispatcherError>>,
     is_ready: Box<dyn Fn() -> bool + Send + Sync>,
+    endpoints: Endpoints,
+    webhooks: watch::Sender<Option<Arc<Webhooks>>>,
 }
 
 impl Process {
     pub(crate) fn start<L: Log>(log: L, settings: Settings, webhooks: Vec<Webhook>) -> Self {
-        let (sender, webhooks) = watch::channel(Some(Arc::new(webhooks.into_iter().collect())));
-        let dispatcher = Dispatcher::new(settings, log, webhooks, Clock::start()).expect("a dispatcher");
+        let (sender, followed) = watch::channel(Some(Arc::new(webhooks.into_iter().collect())));
+        let dispatcher = Dispatcher::new(settings, log, followed, Clock::start()).expect("a dispatcher");
+        let endpoints = dispatcher.endpoints();
         let is_ready = Box::new(dispatcher.readiness());
         let (stop, (tell, ended)) = (CancellationToken::new(), oneshot::channel());
         let stopped = stop.clone();
@@ -62,10 +65,9 @@ impl Process {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let result = runtime.block_on(dispatcher.run(stopped));
-            drop(sender);
             let _ = tell.send(result);
         });
-        Self { stop, ended, is_ready }
+        Self { stop, ended, is_ready, endpoints, webhooks: sender }
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -79,6 +81,21 @@ impl Process {
 }
 
 impl Running {
+    /// The webhooks are these from now on.
+    pub(crate) fn change_webhooks(&self, webhooks: Vec<Webhook>) {
+        self.process.webhooks.send_replace(Some(Arc::new(webhooks.into_iter().collect())));
+    }
+
+    pub(crate) fn endpoints(&self) -> &Endpoints {
+        &self.process.endpoints
+    }
+
+    /// How an endpoint does.
+    pub(crate) async fn status(&self, webhook: &str) -> EndpointStatus {
+        let statuses = self.process.endpoints.statuses().await.expect("it runs");
+        statuses.into_iter().find(|status| status.id.as_str() == webhook).expect("a webhook")
+    }
+
     /// Asks it to stop, waits, and closes the log.
     pub(crate) async fn stop(self) -> Result<(), DispatcherError> {
         let result = self.process.stop().await;
