@@ -159,6 +159,17 @@ impl Hookline {
         }
     }
 
+    /// Asks it to read its webhooks again (SIGHUP).
+    ///
+    /// # Errors
+    ///
+    /// If it is not there any more.
+    pub fn reload(&self) -> anyhow::Result<()> {
+        let process_id = i32::try_from(self.process_id).ok().and_then(Pid::from_raw);
+        let process_id = process_id.context("the process id is out of range")?;
+        kill_process(process_id, Signal::HUP).context("failed to signal hookline")
+    }
+
     /// Whether it has ended by itself.
     ///
     /// # Errors

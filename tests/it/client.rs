@@ -84,6 +84,12 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answe
     send(address, request).await
 }
 
+/// POST without a body, for the admin address.
+pub(crate) async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
+    let request = Request::post(path).header("host", address.to_string()).body(Full::default())?;
+    send(address, request).await
+}
+
 async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
     let exchange = async {
         let stream = TcpStream::connect(address).await?;

@@ -11,6 +11,7 @@ mod demo;
 mod disk;
 mod faulty_disk;
 mod full_map;
+mod operators;
 mod roles;
 mod secrecy;
 mod stopping;
