@@ -26,8 +26,9 @@ pub enum EndpointState {
     Disabled,
 }
 
-/// An endpoint, with what became of its deliveries. `planned` and `repeated`, and what did not go through the
-/// lane, are counted since the start of the process; what did, since there is a lane.
+/// An endpoint, with what became of its deliveries: below the watermarks of the partitions of `events` that are
+/// this dispatcher's, and in its lane. Counted since there is the webhook; after a crash up to a minute of what
+/// did not go through the lane is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EndpointStatus {
     /// Its webhook.

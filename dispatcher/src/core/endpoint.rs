@@ -16,7 +16,6 @@ use super::breaker::Breaker;
 use super::lane::Lane;
 use super::pace::{Concurrency, Rate};
 use super::remote::RemoteLane;
-use super::window::Totals;
 
 /// After a hold that did not lead anywhere deliveries are parked at once for so many times as long: a window is
 /// no place to wait for a slow endpoint. Those who hold for a lane that they all share have to meet, so it is not
@@ -46,8 +45,6 @@ pub(crate) struct Endpoint {
     pub(crate) disabled: Option<Disabled>,
     /// Somebody wants it probed although it is disabled.
     pub(crate) probe_by_hand: bool,
-    /// What became of its deliveries in the windows of this process.
-    pub(crate) totals: Totals,
     /// Its backlog.
     pub(crate) lane: EndpointLane,
     /// Appends to `parked` that are under way.
@@ -92,7 +89,6 @@ impl Endpoint {
             rate: None,
             disabled: None,
             probe_by_hand: false,
-            totals: Totals::default(),
             lane: EndpointLane::Remote(RemoteLane::new(None)),
             parking: 0,
             last_parked: None,

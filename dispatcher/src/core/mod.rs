@@ -23,6 +23,7 @@ mod repeats;
 mod schedule;
 mod shard;
 mod status;
+mod tally;
 mod window;
 
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub(crate) use ownership::Committing;
 use planning::Delivery;
 use shard::LaneShard;
 pub(crate) use status::Gauges;
+pub(crate) use tally::TallyRecord;
 pub(crate) use window::Totals;
 use window::Window;
 
@@ -130,6 +132,10 @@ pub(crate) enum Input {
     EventsGranted { partition: Partition, epoch: Epoch, committed: Offset, totals: Totals },
     /// Events that were settled before, for the repeat memory.
     Remembered { partition: Partition, events: Vec<(EventId, u64)> },
+    /// What became of each webhook's deliveries in an earlier life.
+    Tallied { partition: Partition, records: Vec<TallyRecord> },
+    /// A put of a piece of a tally ended.
+    TallyPut { partition: Partition, epoch: Epoch },
     /// A partition of `parked` is ours, with its lanes as they are written down.
     LanesGranted { partition: Partition, epoch: Epoch, registered: Offset, lanes: Vec<ResumedLane> },
     /// Another owner waits for a partition of `events` or `parked`: settle what is in flight, and let go.
@@ -192,6 +198,8 @@ pub(crate) enum Action {
     Announce { append: AppendKey, event: Arc<Event> },
     /// What became of [`Input::ByHand`].
     Answer { request: RequestKey, answer: Result<(), ByHandError> },
+    /// A put of a piece of a tally into `lanes`.
+    PutTally { epoch: Epoch, record: TallyRecord },
     /// A commit of a watermark.
     CommitWatermark { committing: Committing, totals: Totals },
     /// A commit of R; `needed_from`: no lane needs anything below.
@@ -242,7 +250,11 @@ enum Timer {
     Endpoint(EndpointKey),
     Commit,
     WriteLanes,
+    WriteTallies,
 }
+
+/// How often it is written down what became of each webhook's deliveries.
+const TALLY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Everything that one dispatcher knows. See the module.
 #[derive(Debug)]
@@ -281,7 +293,8 @@ pub(crate) struct Core {
 impl Core {
     /// A core that owns nothing yet.
     pub(crate) fn new(settings: Settings, lane_partitions: u16, seed: u64, now: Timestamp) -> Self {
-        let timers = BTreeSet::from([(now, Timer::Commit), (now, Timer::WriteLanes)]);
+        let repeating = [Timer::Commit, Timer::WriteLanes, Timer::WriteTallies];
+        let timers = repeating.map(|timer| (now, timer)).into();
         Self {
             settings,
             lane_partitions,
@@ -318,6 +331,11 @@ impl Core {
             Input::EventsGranted { partition, epoch, committed, totals } => {
                 self.grant_events(partition, epoch, committed, totals);
             }
+            Input::Tallied { partition, records } => self.resume_tally(partition, &records),
+            Input::TallyPut { partition, epoch } => {
+                let window = self.windows.get_mut(&partition).filter(|window| window.epoch == epoch);
+                window.into_iter().for_each(|window| window.tally.end_write());
+            }
             Input::Remembered { partition, events } => self.remember(partition, &events),
             Input::LanesGranted { partition, epoch, registered, lanes } => {
                 self.resume_lanes(partition, epoch, registered, &lanes, actions);
@@ -351,6 +369,7 @@ impl Core {
         self.fire_due_timers(actions);
         if self.draining {
             self.write_lanes(actions);
+            self.write_tallies_where(|_| true, actions);
             self.commit(actions);
             self.let_go_of_all_once_settled(actions);
         }
@@ -407,6 +426,10 @@ impl Core {
                 Timer::Commit => {
                     self.commit(actions);
                     self.start_timer(self.settings.commit_interval, Timer::Commit);
+                }
+                Timer::WriteTallies => {
+                    self.write_tallies_where(|_| true, actions);
+                    self.start_timer(TALLY_INTERVAL, Timer::WriteTallies);
                 }
                 Timer::WriteLanes => {
                     self.write_lanes(actions);

@@ -18,7 +18,7 @@ use super::lane::Lane;
 use super::outcomes::Target;
 use super::shard::LaneShard;
 use super::window::{Totals, Window};
-use super::{Action, Core, EndpointKey};
+use super::{Action, Core, EndpointKey, TallyRecord};
 
 /// How often partitions that are being revoked are looked at.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
@@ -46,6 +46,32 @@ impl Core {
         let window = Window::new(epoch, committed, totals, self.settings.repeat_memory);
         let before = self.windows.insert(partition, window);
         assert!(before.is_none(), "a partition is given up before it is granted again");
+    }
+
+    /// Goes on counting where an earlier owner stopped.
+    pub(super) fn resume_tally(&mut self, partition: Partition, records: &[TallyRecord]) {
+        for (webhook, totals) in records.iter().flat_map(|record| &record.webhooks) {
+            let endpoint = self.endpoint_of(webhook);
+            if let Some(window) = self.windows.get_mut(&partition) {
+                window.tally.resume(endpoint, totals);
+            }
+        }
+    }
+
+    /// Writes down what became of each webhook's deliveries in some partitions.
+    pub(super) fn write_tallies_where(
+        &mut self,
+        includes: impl Fn(Partition) -> bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let endpoints = &self.endpoints;
+        #[expect(clippy::expect_used, reason = "endpoints are never removed")]
+        let id = |key: EndpointKey| &endpoints.get(super::index_of(key)).expect("a known endpoint").id;
+        for (partition, window) in self.windows.iter_mut().filter(|(partition, _)| includes(**partition)) {
+            let (epoch, watermark) = (window.epoch, window.watermark());
+            let records = window.tally.begin_write(*partition, watermark, id);
+            actions.extend(records.into_iter().map(|record| Action::PutTally { epoch, record }));
+        }
     }
 
     /// Whether the lanes of this partition are ours.
@@ -96,8 +122,9 @@ impl Core {
                 // The second half of the time is for the appends and the commit.
                 JournalName::Events if deadline <= self.now.after(self.settings.revoke_timeout / 2) => {
                     self.park_window(partition, true, actions);
+                    self.write_tallies_where(|of| of == partition, actions);
                 }
-                JournalName::Events => {}
+                JournalName::Events => self.write_tallies_where(|of| of == partition, actions),
                 _ => self.write_lanes_where(|of| of == partition, true, actions),
             }
             self.commit_where(|of, which| (of, which) == (journal, partition), actions);
@@ -112,7 +139,10 @@ impl Core {
     /// Whether everything that has been settled is written down and committed.
     fn is_written_down(&self, journal: JournalName, partition: Partition) -> bool {
         match journal {
-            JournalName::Events => self.windows.get(&partition).is_none_or(Window::is_committed),
+            JournalName::Events => {
+                let window = self.windows.get(&partition);
+                window.is_none_or(|window| window.is_committed() && window.tally.is_written())
+            }
             _ => {
                 let mut here = self.endpoints.iter().filter(|endpoint| endpoint.partition == partition);
                 self.shards.get(&partition).is_none_or(LaneShard::is_committed)

@@ -10,6 +10,7 @@ use hookline_schemas::delivery::{FailureReason, ParkedDelivery};
 use hookline_schemas::event::Event;
 use hookline_schemas::ids::EventId;
 use hookline_schemas::time::Timestamp;
+use hookline_schemas::webhook::Webhooks;
 
 use super::endpoint::Route;
 use super::lane::Lane;
@@ -109,10 +110,7 @@ impl Core {
         let Some(webhooks) = self.webhooks.clone() else { return };
         let Some(window) = self.windows.get_mut(&partition) else { return };
         match window.repeats.meet(&event.id, event.fingerprint) {
-            Seen::Repeated => {
-                window.repeat(offset);
-                return self.count_repeated(&event);
-            }
+            Seen::Repeated => return self.pass_repeated(partition, offset, &event, &webhooks),
             Seen::Conflicting => self.counts.conflicting += 1,
             Seen::New => {}
         }
@@ -124,7 +122,6 @@ impl Core {
         let event = Prepared::new(event);
         for webhook in matching {
             let endpoint = self.endpoint_of(&webhook.id);
-            self.endpoint_mut(endpoint).totals.planned += 1;
             let key = DeliveryKey(self.new_key());
             let delivery = Delivery {
                 partition,
@@ -142,11 +139,11 @@ impl Core {
         }
     }
 
-    fn count_repeated(&mut self, event: &Event) {
-        let webhooks = self.webhooks.clone();
-        for webhook in webhooks.iter().flat_map(|webhooks| webhooks.matching(event)) {
-            let endpoint = self.endpoint_of(&webhook.id);
-            self.endpoint_mut(endpoint).totals.repeated += 1;
+    fn pass_repeated(&mut self, partition: Partition, offset: Offset, event: &Event, webhooks: &Webhooks) {
+        let matching: Vec<_> =
+            webhooks.matching(event).map(|webhook| self.endpoint_of(&webhook.id)).collect();
+        if let Some(window) = self.windows.get_mut(&partition) {
+            window.repeat(offset, matching.into_iter());
         }
     }
 
@@ -345,9 +342,8 @@ impl Core {
     /// The delivery is settled.
     pub(super) fn settle(&mut self, key: DeliveryKey, how: Settled) {
         let Some(delivery) = self.deliveries.remove(&key) else { return };
-        self.endpoint_mut(delivery.endpoint).totals.count(how);
         if let Some(window) = self.windows.get_mut(&delivery.partition) {
-            window.settle(delivery.offset, how);
+            window.settle(delivery.offset, delivery.endpoint, how);
         }
     }
 }

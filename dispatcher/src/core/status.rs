@@ -5,7 +5,7 @@ use hookline_schemas::delivery::LaneCounts;
 
 use super::breaker::Breaker;
 use super::endpoint::{Endpoint, EndpointLane};
-use super::{Core, Counts, Totals};
+use super::{Core, Counts, EndpointKey, Totals};
 use crate::endpoints::{EndpointState, EndpointStatus};
 
 /// How things stand now.
@@ -66,7 +66,7 @@ impl Core {
         let known = self.webhooks.iter().flat_map(|webhooks| webhooks.iter());
         let mut statuses: Vec<_> = known
             .map(|webhook| match self.endpoint_keys.get(&webhook.id) {
-                Some(key) => status(self.endpoint(*key)),
+                Some(key) => status(self.endpoint(*key), self.tallied(*key)),
                 None => {
                     let state = if webhook.paused { EndpointState::Paused } else { EndpointState::Active };
                     EndpointStatus::quiet(webhook.id.clone(), state)
@@ -76,9 +76,16 @@ impl Core {
         statuses.sort_by(|one, other| one.id.cmp(&other.id));
         statuses
     }
+
+    /// What became of a webhook's deliveries below the watermarks of our partitions.
+    fn tallied(&self, key: EndpointKey) -> Totals {
+        let mut sum = Totals::default();
+        self.windows.values().for_each(|window| sum.add(&window.tally.of(key)));
+        sum
+    }
 }
 
-fn status(endpoint: &Endpoint) -> EndpointStatus {
+fn status(endpoint: &Endpoint, totals: Totals) -> EndpointStatus {
     let state = match endpoint.breaker {
         _ if endpoint.webhook.as_ref().is_some_and(|webhook| webhook.paused) => EndpointState::Paused,
         _ if endpoint.disabled.is_some() => EndpointState::Disabled,
@@ -90,7 +97,6 @@ fn status(endpoint: &Endpoint) -> EndpointStatus {
         EndpointLane::Owned(lane) => (lane.counts(), lane.backlog()),
         EndpointLane::Remote(lane) => (lane.counts(), lane.counts().backlog()),
     };
-    let totals = endpoint.totals;
     EndpointStatus {
         disabled: endpoint.disabled,
         is_ours: endpoint.owned().is_some(),

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use hookline_event_log::{Epoch, Offset};
 use serde::{Deserialize, Serialize};
 
+use super::EndpointKey;
 use super::repeats::RepeatMemory;
+use super::tally::Tally;
 
 /// The window may be longer than what is not settled in it by so much: a slot without deliveries is small.
 const SETTLED_PER_UNSETTLED: usize = 64;
@@ -21,6 +23,8 @@ pub(crate) enum Settled {
     Dead,
     /// Its webhook is no more.
     Cancelled,
+    /// Nothing was planned, because the event was there already.
+    Repeated,
 }
 
 /// What became of everything below the watermark; committed with it. At any time
@@ -48,6 +52,8 @@ struct Slot {
     outstanding: usize,
     bytes: usize,
     totals: Totals,
+    /// Whose deliveries are settled, and how.
+    settled: Vec<(EndpointKey, Settled)>,
 }
 
 /// What the partition's owner knows.
@@ -68,6 +74,8 @@ pub(crate) struct Window {
     totals: Totals,
     /// The totals as they were taken over.
     totals_before: Totals,
+    /// What became of each webhook's deliveries below the watermark.
+    pub(crate) tally: Tally,
 }
 
 impl Window {
@@ -84,6 +92,7 @@ impl Window {
             committing: false,
             totals,
             totals_before: totals,
+            tally: Tally::default(),
         }
     }
 
@@ -96,13 +105,15 @@ impl Window {
     /// Takes an event with this many deliveries.
     pub(crate) fn open(&mut self, offset: Offset, deliveries: usize, bytes: usize) {
         let planned = Totals { planned: deliveries as u64, ..Totals::default() };
-        self.push(Slot { offset, outstanding: deliveries, bytes, totals: planned });
+        let settled = Vec::with_capacity(deliveries);
+        self.push(Slot { offset, outstanding: deliveries, bytes, totals: planned, settled });
     }
 
-    /// Takes an event that was there already.
-    pub(crate) fn repeat(&mut self, offset: Offset) {
+    /// Takes an event that was there already, with those whom it concerns.
+    pub(crate) fn repeat(&mut self, offset: Offset, endpoints: impl Iterator<Item = EndpointKey>) {
         let repeated = Totals { repeated: 1, ..Totals::default() };
-        self.push(Slot { offset, outstanding: 0, bytes: 0, totals: repeated });
+        let settled = endpoints.map(|endpoint| (endpoint, Settled::Repeated)).collect();
+        self.push(Slot { offset, outstanding: 0, bytes: 0, totals: repeated, settled });
     }
 
     fn push(&mut self, slot: Slot) {
@@ -117,7 +128,7 @@ impl Window {
     }
 
     /// One delivery of the event is settled.
-    pub(crate) fn settle(&mut self, offset: Offset, how: Settled) {
+    pub(crate) fn settle(&mut self, offset: Offset, endpoint: EndpointKey, how: Settled) {
         let found = self.slots.binary_search_by_key(&offset, |slot| slot.offset);
         let slot = found.ok().and_then(|index| self.slots.get_mut(index));
         let Some(slot) = slot else { panic!("{offset:?} is in the window until it is settled") };
@@ -128,6 +139,7 @@ impl Window {
             self.bytes -= slot.bytes;
         }
         slot.totals.count(how);
+        slot.settled.push((endpoint, how));
         self.pass_settled();
     }
 
@@ -136,6 +148,7 @@ impl Window {
             && front.outstanding == 0
         {
             self.totals.add(&front.totals);
+            front.settled.iter().for_each(|(endpoint, how)| self.tally.count(*endpoint, *how));
             self.slots.pop_front();
         }
     }
@@ -212,6 +225,7 @@ impl Totals {
             Settled::Parked => &mut self.parked,
             Settled::Dead => &mut self.dead,
             Settled::Cancelled => &mut self.cancelled,
+            Settled::Repeated => &mut self.repeated,
         } += 1;
     }
 
@@ -251,7 +265,7 @@ mod tests {
                     break;
                 }
                 let settled = *model.keys().nth(index.index(model.len())).expect("not empty");
-                window.settle(settled, Settled::Parked);
+                window.settle(settled, EndpointKey(0), Settled::Parked);
                 let left = model.get_mut(&settled).expect("outstanding");
                 *left -= 1;
                 if *left == 0 {
@@ -271,7 +285,7 @@ mod tests {
         window.open(Offset(5), 1, 10);
         window.open(Offset(6), 0, 10);
         assert_eq!(window.begin_commit(), None);
-        window.settle(Offset(5), Settled::Delivered);
+        window.settle(Offset(5), EndpointKey(0), Settled::Delivered);
         assert_eq!(window.begin_commit(), Some(Offset(7)));
         assert_eq!(window.begin_commit(), None, "one at a time");
         window.end_commit(Offset(7), false);

@@ -20,9 +20,9 @@ use tokio::sync::oneshot;
 
 use super::Happened;
 use super::holdings::Grant;
-use super::takeover::{take_over_events, take_over_lanes};
+use super::takeover::{take_over_events, take_over_lanes, tally_partition};
 use crate::attempt::Sender;
-use crate::core::{Action, AppendKey, AttemptKey, Committing, Input, Load, RequestKey};
+use crate::core::{Action, AppendKey, AttemptKey, Committing, Input, Load, RequestKey, TallyRecord};
 use crate::endpoints::ByHandError;
 use crate::metrics::DispatcherMetrics;
 
@@ -124,6 +124,7 @@ impl<L: Log> Performer<L> {
                     Input::LanePut { endpoint, epoch, record, acknowledged }
                 })
             }
+            Action::PutTally { epoch, record } => self.put_tally(epoch, &record),
             Action::CommitWatermark { committing, totals } => {
                 let words = encode(&totals).into();
                 self.commit(JournalName::Events, committing, words, committing.offset)
@@ -153,6 +154,20 @@ impl<L: Log> Performer<L> {
                 Err(error) => Err(error),
             };
             Input::Appended { append, result }
+        })
+    }
+
+    /// Written or not: the next time it is written anew.
+    fn put_tally(&self, epoch: Epoch, record: &TallyRecord) -> LocalBoxFuture<'static, Happened> {
+        let table = self.log.table(TableName::Lanes);
+        let partition = Partition(record.partition);
+        let (key, value) = (record.key(), Bytes::from(encode(record)));
+        input_of(async move {
+            let at = tally_partition(partition, &table);
+            if let Ok(putting) = table.put(at, key.into(), Some(value), epoch).await {
+                let _ = putting.await;
+            }
+            Input::TallyPut { partition, epoch }
         })
     }
 

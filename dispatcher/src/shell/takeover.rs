@@ -7,13 +7,13 @@ use hookline_event_log::{
     AppendError, Change, Committed, Entry, Epoch, Fence, Journal, JournalName, Log, Offset, Partition,
     ReadError, ReadLimit, Table, TableName, TableWatch,
 };
-use hookline_schemas::delivery::{LaneRecord, OwnerMarker, encode};
+use hookline_schemas::delivery::{LaneRecord, OwnerMarker, decode, encode};
 use hookline_schemas::event::EventIdentity;
 
 use super::Happened;
 use super::readers::Source;
 use super::watched::{Believed, believed};
-use crate::core::{Input, ResumedLane, Totals};
+use crate::core::{Input, ResumedLane, TallyRecord, Totals};
 
 /// What one read of the past takes at most.
 const LIMIT: ReadLimit = ReadLimit { records: 4096, bytes: 4 * 1024 * 1024 };
@@ -50,9 +50,31 @@ pub(super) async fn take_over_events<L: Log>(
     }
     let inputs = vec![
         Input::EventsGranted { partition, epoch, committed: from, totals },
+        Input::Tallied { partition, records: load_tally(&log.table(TableName::Lanes), partition).await? },
         Input::Remembered { partition, events },
     ];
     Ok(Happened::TakenOver(inputs, Source { journal: JournalName::Events, partition, epoch, from }))
+}
+
+/// In which partition of `lanes` the tally of a partition of `events` stands.
+pub(super) fn tally_partition<T: Table>(events: Partition, lanes: &T) -> Partition {
+    Partition(events.0 % lanes.partitions().max(1))
+}
+
+async fn load_tally<T: Table>(table: &T, events: Partition) -> Result<Vec<TallyRecord>, ReadError> {
+    let prefix = TallyRecord::prefix(events);
+    let mut watch = table.watch(&[tally_partition(events, table)]);
+    let mut pieces: BTreeMap<Bytes, TallyRecord> = BTreeMap::new();
+    loop {
+        let entry = match watch.next().await? {
+            Change::Loaded => return Ok(pieces.into_values().collect()),
+            Change::Entry(entry) => entry,
+        };
+        let record = entry.value.as_deref().and_then(|value| decode(value).ok());
+        if let Some(record) = record.filter(|_| entry.key.starts_with(prefix.as_bytes())) {
+            pieces.insert(entry.key, record);
+        }
+    }
 }
 
 /// Takes over a partition of `parked`: the owner's marker first, then its lanes; a lane record that a deposed

@@ -41,6 +41,9 @@ impl WatchedLanes {
             }
             Change::Entry(entry) => entry,
         };
+        if LaneRecord::webhook_of_key(&shown.key).is_none() {
+            return Vec::new();
+        }
         let shows = self.is_loaded && !is_ours(shown.partition);
         let entries = self.lanes.entry(shown.partition).or_default();
         if entries.get(&shown.key).is_some_and(|known| known.version >= shown.version) {
@@ -114,10 +117,10 @@ pub(crate) fn believed(entry: &Entry, fence: &Fence) -> Option<Believed> {
 /// that costs duplicates, and nothing else.
 fn lane_record(entry: &Entry) -> Option<LaneRecord> {
     let value = entry.value.as_deref()?;
+    let webhook = LaneRecord::webhook_of_key(&entry.key)?;
     match decode(value) {
         Ok(record) => Some(record),
         Err(error) => {
-            let webhook = LaneRecord::webhook_of_key(&entry.key)?;
             tracing::error!(%webhook, %error, "a lane record can't be read: it covers nothing");
             Some(LaneRecord::unknown(webhook))
         }

@@ -36,9 +36,10 @@ async fn an_endpoint_that_is_gone_is_disabled_and_the_organization_is_told() {
     let running = start(open(directory.path()), settings(), webhooks());
     append(&running.log, &event(1)).await;
     until("told", async || receiver.received("/ops").len() == 1).await;
-    let told: serde_json::Value = serde_json::from_slice(&receiver.received("/ops")[0].body).expect("JSON");
-    assert_eq!(told["type"], "WEBHOOK_DISABLED");
-    assert_eq!(told["data"], serde_json::json!({ "webhookId": "wh_gone", "reason": "gone" }));
+    let told = receiver.received("/ops").remove(0);
+    let told: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
+    assert_eq!(told.get("type"), Some(&serde_json::json!("WEBHOOK_DISABLED")));
+    assert_eq!(told.get("data"), Some(&serde_json::json!({ "webhookId": "wh_gone", "reason": "gone" })));
     append(&running.log, &event(2)).await;
     until("parked", async || records(&running.log, JournalName::Parked).await.len() == 2).await;
     running.stop().await.expect("drained");
@@ -191,6 +192,27 @@ async fn what_became_of_a_lane_is_known_after_a_restart() {
     let parked = records(&running.log, JournalName::Parked).await.len() as u64;
     assert!(parked >= 100);
     assert_eq!((now.parked, now.delivered, now.backlog, now.expired), (parked, parked, 0, 0));
+    running.stop().await.expect("drained");
+}
+
+#[tokio::test]
+async fn what_went_out_directly_is_known_after_a_restart() {
+    let (directory, receiver) = (tempfile::tempdir().expect("a directory"), Receiver::start().await);
+    let webhooks = || vec![webhook("wh_1", &receiver.url("/1")), webhook("wh_2", &receiver.url("/2"))];
+    let running = start(open(directory.path()), settings(), webhooks());
+    for transaction in [1, 2, 2, 3] {
+        append(&running.log, &event(transaction)).await;
+    }
+    until("delivered", async || running.status("wh_2").await.delivered == 3).await;
+    running.stop().await.expect("drained");
+
+    let running = start(open(directory.path()), settings(), webhooks());
+    append(&running.log, &event(4)).await;
+    for webhook in ["wh_1", "wh_2"] {
+        until("delivered", async || running.status(webhook).await.delivered == 4).await;
+        let now = running.status(webhook).await;
+        assert_eq!((now.planned, now.repeated, now.parked, now.dead), (4, 1, 0, 0));
+    }
     running.stop().await.expect("drained");
 }
 

@@ -286,6 +286,7 @@ fn a_window_that_is_revoked_starts_nothing_and_is_let_go_once_committed() {
                 Action::CommitWatermark { committing, .. } => {
                     Input::Committed { journal, committing, result: Ok(()) }
                 }
+                Action::PutTally { epoch, .. } => Input::TallyPut { partition: PARTITION, epoch },
                 _ => continue,
             };
             assert!(gone.is_empty(), "something is left to be settled");

@@ -10,7 +10,7 @@ use hookline_event_log::{
 use hookline_schemas::delivery::{LaneRecord, OwnerMarker, ParkedDelivery, encode};
 use hookline_schemas::event::Event;
 
-use super::super::{Committing, Load, ResumedLane, Totals};
+use super::super::{Committing, Load, ResumedLane, TallyRecord, Totals};
 use crate::shell::holdings::Grant;
 use crate::shell::takeover::Uncounted;
 use crate::shell::watched::{Believed, believed};
@@ -42,6 +42,7 @@ pub(super) struct Log {
     pub(super) watermarks: BTreeMap<Partition, (Offset, Totals)>,
     pub(super) registered: BTreeMap<Partition, Offset>,
     pub(super) owners: BTreeMap<Key, Ownership>,
+    pub(super) tallies: BTreeMap<(Partition, u64), TallyRecord>,
     lanes: BTreeMap<(Partition, Bytes), Entry>,
     epochs: u64,
     offsets: u64,

@@ -88,6 +88,9 @@ impl World {
             let totals = committed.and_then(|committed| serde_json::from_slice(&committed.metadata).ok());
             let totals = totals.unwrap_or_default();
             self.step(process, Input::EventsGranted { partition, epoch, committed: from, totals });
+            let tallies = self.log.tallies.range((partition, 0)..=(partition, u64::MAX));
+            let records = tallies.map(|(_, record)| record.clone()).collect();
+            self.step(process, Input::Tallied { partition, records });
             let events = self.log.events.get(&partition).map(Vec::as_slice).unwrap_or_default();
             let before = events.iter().filter(|(offset, _)| *offset < from);
             let events = before.map(|(_, event)| (event.id.clone(), event.fingerprint)).collect();

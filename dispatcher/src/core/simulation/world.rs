@@ -362,6 +362,11 @@ impl World {
             }
             Action::Announce { append, event } => self.announce(process, append, &event),
             Action::Answer { .. } => {}
+            Action::PutTally { epoch, record } => {
+                let partition = Partition(record.partition);
+                self.log.tallies.insert((partition, record.piece), record);
+                self.after_for(process, 5, Happening::Input(Input::TallyPut { partition, epoch }));
+            }
             Action::Load { endpoint, webhook, partition, epoch, load, limit } => {
                 let (records, next) = self.log.load(partition, webhook.as_str(), load, limit);
                 let loaded = Input::Loaded { endpoint, epoch, load, records, next };
@@ -500,6 +505,7 @@ fn name_of(action: &Action) -> &'static str {
         Action::Bury { .. } => "bury",
         Action::Announce { .. } => "announce",
         Action::Answer { .. } => "answer",
+        Action::PutTally { .. } => "put tally",
         Action::Load { .. } => "load",
         Action::PutLane { .. } => "put lane",
         Action::CommitWatermark { .. } => "commit watermark",
