@@ -283,6 +283,8 @@ pub(crate) struct Core {
     late_successes: HashSet<AttemptKey>,
     /// Deliveries in the order of their budgets' ends; settled ones are skipped.
     budgets: VecDeque<(Timestamp, DeliveryKey)>,
+    /// Deliveries in the order in which their waits for a permit end; those that wait no more are skipped.
+    waits: VecDeque<(Timestamp, DeliveryKey)>,
     timers: BTreeSet<(Timestamp, Timer)>,
     next_key: u64,
     draining: bool,
@@ -315,6 +317,7 @@ impl Core {
             appends: HashMap::new(),
             late_successes: HashSet::new(),
             budgets: VecDeque::new(),
+            waits: VecDeque::new(),
             timers,
             next_key: 0,
             draining: false,
@@ -379,7 +382,8 @@ impl Core {
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let timer = self.timers.first().map(|(due, _)| *due);
         let budget = self.budgets.front().map(|(due, _)| *due);
-        [timer, budget, self.drain_due].into_iter().flatten().min()
+        let wait = self.waits.front().map(|(due, _)| *due);
+        [timer, budget, wait, self.drain_due].into_iter().flatten().min()
     }
 
     /// Whether events of this partition may be fetched.
@@ -424,6 +428,7 @@ impl Core {
                     self.pump(endpoint, actions);
                 }
                 Timer::Commit => {
+                    self.relieve_windows(actions);
                     self.commit(actions);
                     self.start_timer(self.settings.commit_interval, Timer::Commit);
                 }
@@ -437,6 +442,7 @@ impl Core {
                 }
             }
         }
+        self.end_queueing(actions);
         self.end_budgets(actions);
         self.drain_revoked(actions);
     }

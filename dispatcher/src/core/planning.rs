@@ -22,6 +22,13 @@ use super::{Action, AttemptKey, Core, DeliveryKey, EndpointKey, FetchedEvent, Pr
 /// The one quick retry comes within this time, with full jitter.
 const QUICK_RETRY: Duration = Duration::from_millis(300);
 
+/// This part of the budget a delivery may wait for a permit. An endpoint that can't keep up is no reason to fill
+/// the window, where everybody's events stand.
+const QUEUE_SHARE: u32 = 5;
+
+/// In a window that is nearly full, attempts that take longer than this part of the budget run on outside of it.
+const TIGHT_SHARE: u32 = 5;
+
 /// How long the last deliveries of a lane of ours are waited for.
 const OWNED_HOLD: Duration = Duration::from_millis(500);
 
@@ -160,6 +167,8 @@ impl Core {
             self.park(key, Timestamp(0), actions);
         } else {
             state.queue.push_back(key);
+            self.waits.push_back((now.after(self.settings.budget / QUEUE_SHARE), key));
+            let state = self.endpoint(endpoint);
             if route == Route::Hold || state.rate_free_at(now).is_some() {
                 self.set_timer(endpoint);
             }
@@ -264,6 +273,44 @@ impl Core {
             self.send(key, actions);
         } else {
             self.park(key, Timestamp(0), actions);
+        }
+    }
+
+    /// Parks what waits for an endpoint whose permits do not come free, with all that waits behind it.
+    pub(super) fn end_queueing(&mut self, actions: &mut Vec<Action>) {
+        while let Some((due, key)) = self.waits.front().copied()
+            && due <= self.now
+        {
+            self.waits.pop_front();
+            let waiting = self.deliveries.get(&key).filter(|delivery| delivery.state == State::Queued);
+            let Some(endpoint) = waiting.map(|delivery| delivery.endpoint) else { continue };
+            if self.draining {
+                // After the restart it is fetched again.
+            } else if self.endpoint(endpoint).hold_ends(self.now).is_some() {
+                self.waits.push_back((self.now.after(self.settings.budget / QUEUE_SHARE), key));
+            } else {
+                self.park_queue(endpoint, actions);
+            }
+        }
+    }
+
+    /// Makes room in windows that are nearly full: attempts that hang hold the others up.
+    pub(super) fn relieve_windows(&mut self, actions: &mut Vec<Action>) {
+        let most = self.settings.window_events;
+        let patience = self.settings.budget / TIGHT_SHARE;
+        let tight = self.windows.iter().filter(|(_, window)| window.is_tight(most));
+        let tight: BTreeSet<_> = tight.map(|(partition, _)| *partition).collect();
+        if tight.is_empty() || self.draining {
+            return;
+        }
+        let hangs = |delivery: &Delivery| {
+            let is_long = self.now.since(delivery.fetched_at) >= patience;
+            is_long && matches!(delivery.state, State::Attempting(_)) && tight.contains(&delivery.partition)
+        };
+        let hanging: BTreeSet<_> =
+            self.deliveries.iter().filter(|(_, delivery)| hangs(delivery)).map(|(key, _)| *key).collect();
+        for key in hanging {
+            self.end_wait(key, actions);
         }
     }
 

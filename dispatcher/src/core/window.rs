@@ -102,6 +102,11 @@ impl Window {
         self.unsettled < max_events && self.bytes < max_bytes && is_short
     }
 
+    /// Whether hardly anything more may be fetched.
+    pub(crate) fn is_tight(&self, max_events: usize) -> bool {
+        self.unsettled * 4 >= max_events * 3
+    }
+
     /// Takes an event with this many deliveries.
     pub(crate) fn open(&mut self, offset: Offset, deliveries: usize, bytes: usize) {
         let planned = Totals { planned: deliveries as u64, ..Totals::default() };
