@@ -93,6 +93,8 @@ pub(crate) struct Lane {
     pub(crate) settled_since_put: u32,
     /// The lowest offset that the acknowledged record still needs; `None` where it needs none.
     pub(crate) needed_from: Option<Offset>,
+    /// The tail of the acknowledged record: what stands behind it is not counted there.
+    counted_to: Offset,
 }
 
 impl Lane {
@@ -116,6 +118,7 @@ impl Lane {
             put_at: Timestamp(0),
             settled_since_put: 0,
             needed_from: None,
+            counted_to: start,
         }
     }
 
@@ -133,6 +136,8 @@ impl Lane {
         let mut lane = Self::empty(tail);
         lane.next_load = if record.drained { tail } else { cursor };
         lane.needed_from = needed_from(record);
+        lane.grown = uncounted > 0;
+        lane.counted_to = if uncounted > 0 { Offset(record.tail) } else { tail };
         lane.counts = record.counts;
         lane.counts.registered += uncounted;
         lane.unloaded = lane.counts.backlog().saturating_sub(exceptions.len() as u64);
@@ -181,6 +186,11 @@ impl Lane {
     /// Whether the record that has been acknowledged is up to date.
     pub(crate) fn is_written_down(&self) -> bool {
         !self.writing && !self.dirty && !self.grown
+    }
+
+    /// From where on something stands in the lane that is written down nowhere, if there is something.
+    pub(crate) fn uncounted_from(&self) -> Option<Offset> {
+        (self.counted_to < self.tail).then_some(self.counted_to)
     }
 
     /// Whether so much time has passed since it was written down that its growth is worth a record: whoever
@@ -488,6 +498,7 @@ impl Lane {
     pub(crate) fn acknowledge(&mut self, record: &LaneRecord) {
         self.writing = false;
         self.needed_from = needed_from(record);
+        self.counted_to = Offset(record.tail);
         if self.written == Written::ActiveUnderWay {
             self.written = Written::Active;
         }

@@ -400,7 +400,9 @@ impl Core {
         if endpoint.is_down() {
             let head = lane.head().map(|(_, head)| head.parked.deadline);
             let is_probed = !endpoint.is_halted() || endpoint.probe_by_hand;
-            let probe = endpoint.breaker.next_probe().filter(|_| is_probed && !lane.is_drained());
+            // With nothing at hand to probe with, its loading or its append looks again.
+            let is_possible = is_probed && (head.is_some() || exception.is_some());
+            let probe = endpoint.breaker.next_probe().filter(|_| is_possible);
             let dying = lane.first_dying_exception().map(|(_, deadline)| deadline);
             [probe, head, dying].into_iter().flatten().min()
         } else {

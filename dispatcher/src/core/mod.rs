@@ -53,6 +53,7 @@ use outcomes::Attempt;
 pub(crate) use ownership::Committing;
 use planning::Delivery;
 use shard::LaneShard;
+pub(crate) use shard::RegisteredWords;
 pub(crate) use status::Gauges;
 pub(crate) use tally::TallyRecord;
 pub(crate) use window::Totals;
@@ -203,7 +204,7 @@ pub(crate) enum Action {
     /// A commit of a watermark.
     CommitWatermark { committing: Committing, totals: Totals },
     /// A commit of R; `needed_from`: no lane needs anything below.
-    CommitRegistered { committing: Committing, needed_from: Offset },
+    CommitRegistered { committing: Committing, words: RegisteredWords, needed_from: Offset },
     /// The partition is worked on no more: read it no further, the next owner may have it.
     LetGo { journal: JournalName, partition: Partition, epoch: Epoch },
 }

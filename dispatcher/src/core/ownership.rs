@@ -18,7 +18,7 @@ use super::lane::Lane;
 use super::outcomes::Target;
 use super::shard::LaneShard;
 use super::window::{Totals, Window};
-use super::{Action, Core, EndpointKey, TallyRecord};
+use super::{Action, Core, EndpointKey, RegisteredWords, TallyRecord};
 
 /// How often partitions that are being revoked are looked at.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
@@ -287,23 +287,30 @@ impl Core {
                 begun.push((committing, shard.committed()));
             }
         }
-        let needed = if begun.is_empty() { BTreeMap::new() } else { self.needed_by_lanes() };
+        if begun.is_empty() {
+            return;
+        }
+        let needed = self.least_of_lanes(|lane| lane.needed_from);
+        let uncounted = self.least_of_lanes(Lane::uncounted_from);
         actions.extend(begun.into_iter().map(|(committing, committed)| {
             let needed = needed.get(&committing.partition).copied().unwrap_or(committed);
-            Action::CommitRegistered { committing, needed_from: needed.min(committed) }
+            let of = committing.partition;
+            let counted_to = uncounted.get(&of).copied().unwrap_or(committing.offset).0;
+            let words = RegisteredWords { counted_to };
+            Action::CommitRegistered { committing, words, needed_from: needed.min(committed) }
         }));
     }
 
-    /// The lowest offset per partition that a lane of ours still needs.
-    fn needed_by_lanes(&self) -> BTreeMap<Partition, Offset> {
-        let mut needed: BTreeMap<Partition, Offset> = BTreeMap::new();
+    /// The lowest offset per partition that one of our lanes names.
+    fn least_of_lanes(&self, named: impl Fn(&Lane) -> Option<Offset>) -> BTreeMap<Partition, Offset> {
+        let mut least: BTreeMap<Partition, Offset> = BTreeMap::new();
         for endpoint in &self.endpoints {
-            if let Some(from) = endpoint.owned().and_then(|lane| lane.needed_from) {
-                let least = needed.entry(endpoint.partition).or_insert(from);
-                *least = from.min(*least);
+            if let Some(offset) = endpoint.owned().and_then(&named) {
+                let so_far = least.entry(endpoint.partition).or_insert(offset);
+                *so_far = offset.min(*so_far);
             }
         }
-        needed
+        least
     }
 
     /// A commit has ended. Whoever is fenced has lost the partition, whether he has been told or not.

@@ -7,8 +7,16 @@
 use std::collections::BTreeMap;
 
 use hookline_event_log::{Epoch, Offset};
+use serde::{Deserialize, Serialize};
 
 use super::EndpointKey;
+
+/// What is committed beside R.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RegisteredWords {
+    /// Below this the lane records count everything; behind it, up to R, the next owner does.
+    pub(crate) counted_to: u64,
+}
 
 /// What the partition's owner knows.
 #[derive(Debug)]

@@ -129,8 +129,8 @@ impl<L: Log> Performer<L> {
                 let words = encode(&totals).into();
                 self.commit(JournalName::Events, committing, words, committing.offset)
             }
-            Action::CommitRegistered { committing, needed_from } => {
-                self.commit(JournalName::Parked, committing, Bytes::new(), needed_from)
+            Action::CommitRegistered { committing, words, needed_from } => {
+                self.commit(JournalName::Parked, committing, encode(&words).into(), needed_from)
             }
             Action::LetGo { journal, partition, epoch } => {
                 self.let_go(journal, partition, epoch);

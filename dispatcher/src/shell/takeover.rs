@@ -13,7 +13,7 @@ use hookline_schemas::event::EventIdentity;
 use super::Happened;
 use super::readers::Source;
 use super::watched::{Believed, believed};
-use crate::core::{Input, ResumedLane, TallyRecord, Totals};
+use crate::core::{Input, RegisteredWords, ResumedLane, TallyRecord, Totals};
 
 /// What one read of the past takes at most.
 const LIMIT: ReadLimit = ReadLimit { records: 4096, bytes: 4 * 1024 * 1024 };
@@ -106,9 +106,11 @@ pub(super) async fn take_over_lanes<L: Log>(
     for entry in markers.iter().filter(|entry| entry.epoch < epoch) {
         put(String::from_utf8_lossy(&entry.key).into_owned(), None).await?;
     }
-    let registered = committed.map_or(Offset::START, |committed| committed.offset);
-    let lanes =
-        count_behind_the_tails(&log.journal(JournalName::Parked), partition, lanes, registered).await?;
+    let registered = committed.as_ref().map_or(Offset::START, |committed| committed.offset);
+    let words = committed.and_then(|committed| decode::<RegisteredWords>(&committed.metadata).ok());
+    let counted_to = words.map_or(Offset::START, |words| Offset(words.counted_to));
+    let journal = log.journal(JournalName::Parked);
+    let lanes = count_behind_the_tails(&journal, partition, lanes, counted_to, registered).await?;
     let inputs = vec![Input::LanesGranted { partition, epoch, registered, lanes }];
     let source = Source { journal: JournalName::Parked, partition, epoch, from: registered };
     Ok(Happened::TakenOver(inputs, source))
@@ -119,10 +121,12 @@ async fn count_behind_the_tails<J: Journal>(
     journal: &J,
     partition: Partition,
     lanes: Vec<LaneRecord>,
+    counted_to: Offset,
     registered: Offset,
 ) -> Result<Vec<ResumedLane>, ReadError> {
     let mut counted = Uncounted::new(lanes);
-    let mut position = counted.from().unwrap_or(registered).max(journal.bounds(partition).await?.first);
+    let first = journal.bounds(partition).await?.first;
+    let mut position = counted.from().unwrap_or(registered).max(counted_to).max(first);
     while position < registered {
         let batch = match journal.read(partition, position, None, LIMIT).await {
             Ok(batch) => batch,

@@ -393,7 +393,7 @@ impl World {
                     Happening::Commit { journal, committing, totals, needed_from: committing.offset };
                 self.after_for(process, 4, commit);
             }
-            Action::CommitRegistered { committing, needed_from } => {
+            Action::CommitRegistered { committing, needed_from, .. } => {
                 let (journal, totals) = (JournalName::Parked, Totals::default());
                 self.after_for(process, 4, Happening::Commit { journal, committing, totals, needed_from });
             }
