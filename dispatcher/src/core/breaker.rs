@@ -9,6 +9,7 @@ use hookline_schemas::delivery::{AttemptOutcome, BreakerRecord};
 use hookline_schemas::time::Timestamp;
 use rand::Rng;
 
+use super::defect::{self, Defect};
 use super::life::is_gone;
 use super::schedule;
 
@@ -61,7 +62,11 @@ impl Breaker {
         let since = record.failing_since.unwrap_or(now);
         match record.failed_probes {
             None => Self::CLOSED,
-            Some(failed_probes) => Self::Open { failed_probes, since, due: record.next_due, probing: false },
+            // By another clock, perhaps: it is not put off for longer than a receiver might have asked.
+            Some(failed_probes) => {
+                let due = record.next_due.min(now.after(MAX_RETRY_AFTER));
+                Self::Open { failed_probes, since: since.min(now), due, probing: false }
+            }
         }
     }
 
@@ -104,6 +109,13 @@ impl Breaker {
         match self {
             Self::Open { due, probing: false, .. } => Some(due),
             Self::Open { .. } | Self::Closed { .. } | Self::HalfOpen => None,
+        }
+    }
+
+    /// What came back is healthy again.
+    pub(crate) fn close(&mut self) {
+        if !defect::is(Defect::BreakerNeverCloses) {
+            *self = Self::CLOSED;
         }
     }
 
@@ -260,7 +272,7 @@ mod tests {
 
     #[test]
     fn what_is_written_down_tries_gently_after_a_restart() {
-        let read = Breaker::from_record(open(7, 5, true).to_record(), Timestamp(0));
+        let read = Breaker::from_record(open(7, 5, true).to_record(), Timestamp(9));
         assert_eq!(read, open(7, 5, false));
         let coming_back = Breaker::from_record(Breaker::HalfOpen.to_record(), Timestamp(3));
         assert!(coming_back.is_open() && coming_back.is_probe_due(Timestamp(0)));

@@ -121,14 +121,29 @@ impl Endpoint {
         self.webhook = webhook;
     }
 
+    /// Whether somebody wants nothing to be sent for now.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.webhook.as_ref().is_some_and(|webhook| webhook.paused)
+    }
+
     /// Whether nothing is sent because somebody wants it so, or the endpoint has asked for it.
     pub(crate) fn is_halted(&self) -> bool {
-        self.disabled.is_some() || self.webhook.as_ref().is_some_and(|webhook| webhook.paused)
+        self.disabled.is_some() || self.is_paused()
+    }
+
+    /// Whether not even a probe is sent.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.is_paused() || (self.disabled.is_some() && !self.probe_by_hand)
     }
 
     /// Whether its backlog waits, but for a probe now and then.
     pub(crate) fn is_down(&self) -> bool {
         self.breaker.is_open() || self.is_halted()
+    }
+
+    /// Whether a probe is under way, and still wanted.
+    pub(crate) fn is_being_probed(&self) -> bool {
+        matches!(self.breaker, Breaker::Open { probing: true, .. }) && !self.is_paused()
     }
 
     /// How many more attempts of its lane may start now, as far as the rate allows.
@@ -223,6 +238,7 @@ impl Endpoint {
         let record = lane.describe(self.to_record());
         self.lane = EndpointLane::Remote(RemoteLane::new(Some(&record)));
         self.breaker.abandon_probe();
+        self.probe_by_hand = false;
     }
 }
 

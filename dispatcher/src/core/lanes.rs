@@ -1,18 +1,18 @@
 //! The lanes at work: registering what was parked, draining in order, probing what is down, writing down.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use hookline_event_log::{Epoch, JournalName, Offset, Partition};
 use hookline_schemas::delivery::{DeadReason, LaneRecord, ParkedDelivery};
 use hookline_schemas::time::Timestamp;
 
 use super::breaker::Breaker;
+use super::defect::{self, Defect};
 use super::endpoint::EndpointLane;
 use super::lane::{Lane, LaneDelivery, LaneSettled, Place, READY_WHILE_DOWN, READY_WHILE_SENDING, Written};
 use super::outcomes::{Attempt, Target};
 use super::shard::LaneShard;
-use super::{Action, AttemptKey, Core, EndpointKey, Load, Prepared, ResumedLane, Timer, schedule};
+use super::{Action, AttemptKey, Core, EndpointKey, Prepared, ResumedLane, Timer, schedule};
 
 /// Deliveries after which a lane record is written without waiting for the interval.
 const SETTLED_PER_RECORD: u32 = 1_000;
@@ -45,10 +45,11 @@ impl Core {
 
     fn resume_lane(&mut self, lane: &ResumedLane, registered: Offset, actions: &mut Vec<Action>) {
         let ResumedLane { record, uncounted } = lane;
+        let uncounted = uncounted.saturating_sub(u64::from(defect::is(Defect::RecordForgotten)));
         let key = self.endpoint_of(&record.webhook);
         let now = self.now;
         let endpoint = self.endpoint_mut(key);
-        endpoint.lane = EndpointLane::Owned(Box::new(Lane::resume(record, registered, *uncounted)));
+        endpoint.lane = EndpointLane::Owned(Box::new(Lane::resume(record, registered, uncounted)));
         endpoint.breaker = Breaker::from_record(record.breaker, now);
         endpoint.disabled = record.disabled;
         if endpoint.breaker.is_open() {
@@ -156,9 +157,9 @@ impl Core {
         self.load_expired_exceptions(key, actions);
         self.close_once_caught_up(key);
         let endpoint = self.endpoint(key);
-        if endpoint.is_halted() && !endpoint.probe_by_hand {
+        if endpoint.is_silent() {
             // What waits goes on waiting.
-        } else if endpoint.breaker.is_open() {
+        } else if endpoint.is_down() {
             self.probe(key, actions);
         } else {
             self.send_due_exceptions(key, actions);
@@ -171,7 +172,7 @@ impl Core {
     fn close_once_caught_up(&mut self, key: EndpointKey) {
         let endpoint = self.endpoint_mut(key);
         if endpoint.breaker == Breaker::HalfOpen && endpoint.owned().is_some_and(Lane::is_caught_up) {
-            endpoint.breaker = Breaker::CLOSED;
+            endpoint.breaker.close();
             endpoint.owned_mut().into_iter().for_each(|lane| lane.dirty = true);
         }
     }
@@ -235,93 +236,6 @@ impl Core {
         self.endpoint_mut(key).owned_mut()?.take_ready(0)
     }
 
-    /// Loads an exception to attempt it; its permit is taken now.
-    fn load_exception(
-        &mut self,
-        key: EndpointKey,
-        offset: Offset,
-        is_probe: bool,
-        actions: &mut Vec<Action>,
-    ) {
-        let endpoint = self.endpoint_mut(key);
-        let Some(lane) = endpoint.owned_mut() else { return };
-        lane.begin_loading_exception(offset);
-        endpoint.in_flight += 1;
-        self.load(key, Load::Exception { offset, is_probe }, 1, actions);
-    }
-
-    fn load_more(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
-        let endpoint = self.endpoint_mut(key);
-        let limit = if endpoint.is_down() { READY_WHILE_DOWN } else { READY_WHILE_SENDING };
-        let Some(lane) = endpoint.owned_mut() else { return };
-        let Some((from, until)) = lane.wants_loading(limit) else { return };
-        lane.loading = true;
-        self.load(key, Load::Backlog { from, until }, limit, actions);
-    }
-
-    fn load(&mut self, key: EndpointKey, load: Load, limit: usize, actions: &mut Vec<Action>) {
-        let endpoint = self.endpoint(key);
-        let (webhook, partition) = (endpoint.id.clone(), endpoint.partition);
-        let Some(epoch) = self.shards.get(&partition).map(|shard| shard.epoch) else { return };
-        actions.push(Action::Load { endpoint: key, webhook, partition, epoch, load, limit });
-    }
-
-    /// Takes what was loaded.
-    pub(super) fn take_loaded(
-        &mut self,
-        key: EndpointKey,
-        epoch: Epoch,
-        load: Load,
-        records: Vec<(Offset, ParkedDelivery)>,
-        next: Offset,
-        actions: &mut Vec<Action>,
-    ) {
-        match load {
-            Load::Backlog { from, .. } => {
-                if let Some(lane) = self.lane_under(key, epoch) {
-                    lane.take_loaded(from, records, next);
-                }
-            }
-            Load::Exception { offset, is_probe } => {
-                let found = records.into_iter().find(|(found, _)| *found == offset);
-                self.take_loaded_exception(key, epoch, offset, is_probe, found, actions);
-            }
-        }
-        self.pump(key, actions);
-    }
-
-    fn take_loaded_exception(
-        &mut self,
-        key: EndpointKey,
-        epoch: Epoch,
-        offset: Offset,
-        is_probe: bool,
-        found: Option<(Offset, ParkedDelivery)>,
-        actions: &mut Vec<Action>,
-    ) {
-        let starts_more = self.works_lane(key);
-        let Some(lane) = self.lane_under(key, epoch) else {
-            // The probe was given up with the lane.
-            return self.give_back_permit(key, false);
-        };
-        if !starts_more {
-            return self.give_back_permit(key, is_probe);
-        }
-        match (found, lane.take_exception(offset)) {
-            (Some((_, parked)), Some(tries)) => {
-                let delivery = LaneDelivery { parked: Arc::new(parked), tries };
-                self.send_from_lane(key, offset, delivery, is_probe, actions);
-            }
-            (None, Some(_)) => {
-                // Retention took the record: a loss, and counted as one.
-                self.give_back_permit(key, is_probe);
-                self.settle_in_lane(key, offset, LaneSettled::Expired);
-            }
-            // Settled meanwhile by a late 2xx.
-            (_, None) => self.give_back_permit(key, is_probe),
-        }
-    }
-
     /// A delivery of the lane is settled; without effect where the lane is no longer ours.
     pub(super) fn settle_in_lane(&mut self, key: EndpointKey, offset: Offset, how: LaneSettled) {
         if let Some(lane) = self.endpoint_mut(key).owned_mut() {
@@ -330,7 +244,7 @@ impl Core {
     }
 
     /// Attempts a delivery of the lane; its permit has been taken.
-    fn send_from_lane(
+    pub(super) fn send_from_lane(
         &mut self,
         key: EndpointKey,
         offset: Offset,
@@ -356,20 +270,11 @@ impl Core {
     }
 
     /// What a permit was taken for is not attempted after all.
-    fn give_back_permit(&mut self, key: EndpointKey, was_probe: bool) {
+    pub(super) fn give_back_permit(&mut self, key: EndpointKey, was_probe: bool) {
         let endpoint = self.endpoint_mut(key);
         endpoint.in_flight -= 1;
         if was_probe {
             endpoint.breaker.abandon_probe();
-        }
-    }
-
-    /// The same for exceptions: they are loaded, whatever the breaker says, and buried when they come.
-    fn load_expired_exceptions(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
-        while let Some((offset, deadline)) = self.endpoint(key).owned().and_then(Lane::first_dying_exception)
-            && deadline <= self.now
-        {
-            self.load_exception(key, offset, false, actions);
         }
     }
 
@@ -399,10 +304,9 @@ impl Core {
         let exception = lane.first_due_exception().map(|(_, due)| due);
         if endpoint.is_down() {
             let head = lane.head().map(|(_, head)| head.parked.deadline);
-            let is_probed = !endpoint.is_halted() || endpoint.probe_by_hand;
             // With nothing at hand to probe with, its loading or its append looks again.
-            let is_possible = is_probed && (head.is_some() || exception.is_some());
-            let probe = endpoint.breaker.next_probe().filter(|_| is_possible);
+            let is_probed = !endpoint.is_silent() && (head.is_some() || exception.is_some());
+            let probe = endpoint.breaker.next_probe().filter(|_| is_probed);
             let dying = lane.first_dying_exception().map(|(_, deadline)| deadline);
             [probe, head, dying].into_iter().flatten().min()
         } else {

@@ -95,6 +95,7 @@ impl Core {
             return;
         }
         endpoint.disabled = Some(Disabled { at, reason, is_announced: false });
+        endpoint.probe_by_hand = false;
         *match reason {
             DisabledReason::Gone => &mut self.counts.disabled_gone,
             DisabledReason::Failing => &mut self.counts.disabled_failing,
@@ -154,7 +155,7 @@ impl Core {
     fn probe_by_hand(&mut self, key: EndpointKey) -> Result<(), ByHandError> {
         let now = self.now;
         let endpoint = self.endpoint_mut(key);
-        if endpoint.webhook.as_ref().is_some_and(|webhook| webhook.paused) {
+        if endpoint.is_paused() {
             return Err(ByHandError::Paused);
         }
         endpoint.probe_by_hand = endpoint.disabled.is_some();

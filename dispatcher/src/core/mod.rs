@@ -4,16 +4,18 @@
 //! happened as inputs. One core owns the windows and lanes of its partitions as plain fields: no locks.
 //!
 //! A delivery is sent straight from the window ([`planning`]); what can't be sent now is parked once and goes
-//! on in its endpoint's lane ([`lanes`]), or in that of another process ([`remote`]), as fast as the endpoint
-//! takes it ([`pace`], [`breaker`]). What an attempt's end means stands in [`outcomes`], what happens to appends
-//! in [`appends`], how webhooks change in [`life`], how partitions come and go in [`ownership`].
+//! on in its endpoint's lane ([`lanes`], [`loading`]), or in that of another process ([`remote`]), as fast as the
+//! endpoint takes it ([`pace`], [`breaker`]). What an attempt's end means stands in [`outcomes`], what happens to
+//! appends in [`appends`], how webhooks change in [`life`], how partitions come and go in [`ownership`].
 
 mod appends;
 mod breaker;
+pub(crate) mod defect;
 mod endpoint;
 mod lane;
 mod lanes;
 mod life;
+mod loading;
 mod outcomes;
 mod ownership;
 mod pace;
@@ -296,8 +298,7 @@ pub(crate) struct Core {
 impl Core {
     /// A core that owns nothing yet.
     pub(crate) fn new(settings: Settings, lane_partitions: u16, seed: u64, now: Timestamp) -> Self {
-        let repeating = [Timer::Commit, Timer::WriteLanes, Timer::WriteTallies];
-        let timers = repeating.map(|timer| (now, timer)).into();
+        let timers = [Timer::Commit, Timer::WriteLanes, Timer::WriteTallies].map(|timer| (now, timer)).into();
         Self {
             settings,
             lane_partitions,

@@ -5,6 +5,7 @@ use hookline_schemas::delivery::{AttemptOutcome, DeadReason, DisabledReason, Fai
 use hookline_schemas::time::Timestamp;
 
 use super::breaker::Breaker;
+use super::defect::{self, Defect};
 use super::lane::{LaneDelivery, LaneSettled, READY_WHILE_DOWN};
 use super::life::is_gone;
 use super::pace::is_overload;
@@ -55,7 +56,7 @@ impl Core {
     ) {
         let Some(attempt) = self.attempts.remove(&key) else { return };
         let endpoint = attempt.endpoint;
-        self.endpoint_mut(endpoint).in_flight -= 1;
+        self.endpoint_mut(endpoint).in_flight -= usize::from(!defect::is(Defect::PermitLeaked));
         self.learn(&attempt, outcome);
         self.disable_if_hopeless(&attempt, outcome, actions);
         match attempt.target {
@@ -81,7 +82,8 @@ impl Core {
         let began = attempt.deadline.before(self.settings.attempt_timeout);
         let Some(endpoint) = self.endpoints.get_mut(index_of(attempt.endpoint)) else { return };
         let known_to_fail = matches!(&attempt.target, Target::Lane { delivery, .. } if delivery.tries > 1);
-        if known_to_fail && !outcome.is_delivered() && endpoint.breaker == Breaker::HalfOpen {
+        let says_something = outcome.is_delivered() || is_gone(outcome);
+        if known_to_fail && !says_something && endpoint.breaker == Breaker::HalfOpen {
             return;
         }
         let before = endpoint.breaker;
@@ -95,7 +97,7 @@ impl Core {
             endpoint.concurrency.grow(endpoint.in_flight + 1, allowed, cap);
         }
         if endpoint.breaker == Breaker::HalfOpen && endpoint.concurrency.limit() >= cap {
-            endpoint.breaker = Breaker::CLOSED;
+            endpoint.breaker.close();
         }
         let breaker = endpoint.breaker;
         let Some(lane) = endpoint.owned_mut() else { return };

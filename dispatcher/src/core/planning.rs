@@ -376,6 +376,10 @@ impl Core {
         let (event, tries, last_failure) =
             (Arc::clone(&delivery.event), delivery.tries, delivery.last_failure);
         let Some(webhook) = self.endpoint(endpoint).webhook.clone() else {
+            // There will be no copy that a late success could strike.
+            if let Some(attempt) = detached.and_then(|attempt| self.attempts.get_mut(&attempt)) {
+                attempt.target = Target::Orphaned;
+            }
             return self.settle(key, Settled::Cancelled);
         };
         let deadline = event.event.accepted_at.after(webhook.deadline.unwrap_or(self.settings.deadline));

@@ -10,6 +10,7 @@ use hookline_event_log::{Epoch, Offset};
 use serde::{Deserialize, Serialize};
 
 use super::EndpointKey;
+use super::defect::{self, Defect};
 
 /// What is committed beside R.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +59,8 @@ impl LaneShard {
 
     /// R.
     pub(crate) fn registered(&self) -> Offset {
-        self.uncovered.keys().next().copied().unwrap_or(self.followed_to)
+        let too_far = u64::from(defect::is(Defect::RegisteredTooFar));
+        self.uncovered.keys().next().map_or(self.followed_to, |first| Offset(first.0 + too_far))
     }
 
     /// Whether R is committed.

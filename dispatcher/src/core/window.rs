@@ -6,6 +6,7 @@ use hookline_event_log::{Epoch, Offset};
 use serde::{Deserialize, Serialize};
 
 use super::EndpointKey;
+use super::defect::{self, Defect};
 use super::repeats::RepeatMemory;
 use super::tally::Tally;
 
@@ -160,7 +161,8 @@ impl Window {
 
     /// The lowest event that is not settled: what may be committed.
     pub(crate) fn watermark(&self) -> Offset {
-        self.slots.front().map_or(self.fetched_to, |front| front.offset)
+        let too_far = u64::from(defect::is(Defect::WatermarkTooFar));
+        self.slots.front().map_or(self.fetched_to, |front| Offset(front.offset.0 + too_far))
     }
 
     /// What became of everything below the watermark.

@@ -97,11 +97,11 @@ pub(super) async fn take_over_lanes<L: Log>(
     }
     let mut lanes = Vec::new();
     for entry in records {
-        let Some(Believed { record, is_corrected }) = believed(&entry, &fence) else { continue };
+        let Some(Believed { record, is_corrected, is_late }) = believed(&entry, &fence) else { continue };
         if is_corrected {
             put(LaneRecord::key(&record.webhook), Some(encode(&record).into())).await?;
         }
-        lanes.push(record);
+        lanes.push((record, is_late));
     }
     for entry in markers.iter().filter(|entry| entry.epoch < epoch) {
         put(String::from_utf8_lossy(&entry.key).into_owned(), None).await?;
@@ -109,8 +109,9 @@ pub(super) async fn take_over_lanes<L: Log>(
     let registered = committed.as_ref().map_or(Offset::START, |committed| committed.offset);
     let words = committed.and_then(|committed| decode::<RegisteredWords>(&committed.metadata).ok());
     let counted_to = words.map_or(Offset::START, |words| Offset(words.counted_to));
-    let journal = log.journal(JournalName::Parked);
-    let lanes = count_behind_the_tails(&journal, partition, lanes, counted_to, registered).await?;
+    let counted = Uncounted::new(lanes, counted_to);
+    let lanes =
+        count_behind_the_tails(&log.journal(JournalName::Parked), partition, counted, registered).await?;
     let inputs = vec![Input::LanesGranted { partition, epoch, registered, lanes }];
     let source = Source { journal: JournalName::Parked, partition, epoch, from: registered };
     Ok(Happened::TakenOver(inputs, source))
@@ -120,13 +121,10 @@ pub(super) async fn take_over_lanes<L: Log>(
 async fn count_behind_the_tails<J: Journal>(
     journal: &J,
     partition: Partition,
-    lanes: Vec<LaneRecord>,
-    counted_to: Offset,
+    mut counted: Uncounted,
     registered: Offset,
 ) -> Result<Vec<ResumedLane>, ReadError> {
-    let mut counted = Uncounted::new(lanes);
-    let first = journal.bounds(partition).await?.first;
-    let mut position = counted.from().unwrap_or(registered).max(counted_to).max(first);
+    let mut position = counted.from().unwrap_or(registered).max(journal.bounds(partition).await?.first);
     while position < registered {
         let batch = match journal.read(partition, position, None, LIMIT).await {
             Ok(batch) => batch,
@@ -150,34 +148,39 @@ async fn count_behind_the_tails<J: Journal>(
 /// Lanes as they are written down, with the records that are to be counted beside them.
 #[derive(Debug)]
 pub(crate) struct Uncounted {
-    lanes: BTreeMap<Bytes, ResumedLane>,
+    /// With the offset from which on that is; none, where nothing is.
+    lanes: BTreeMap<Bytes, (ResumedLane, Option<Offset>)>,
 }
 
 impl Uncounted {
-    /// Nothing has been counted yet.
-    pub(crate) fn new(lanes: Vec<LaneRecord>) -> Self {
-        let key = |record: &LaneRecord| Bytes::copy_from_slice(record.webhook.as_str().as_bytes());
-        let lanes = lanes.into_iter().map(|record| (key(&record), ResumedLane { record, uncounted: 0 }));
+    /// Nothing has been counted yet. Below `counted_to` the records count everything, but for those that an
+    /// owner wrote late (`true`): they may be older than what that rests on.
+    pub(crate) fn new(lanes: Vec<(LaneRecord, bool)>, counted_to: Offset) -> Self {
+        let lanes = lanes.into_iter().map(|(record, is_late)| {
+            let key = Bytes::copy_from_slice(record.webhook.as_str().as_bytes());
+            let tail = Offset(record.tail);
+            let from = if is_late { tail } else { tail.max(counted_to) };
+            let from = (!record.drained).then_some(from);
+            (key, (ResumedLane { record, uncounted: 0 }, from))
+        });
         Self { lanes: lanes.collect() }
     }
 
     /// From where on something may stand that is not counted.
     fn from(&self) -> Option<Offset> {
-        let active = self.lanes.values().filter(|lane| !lane.record.drained);
-        active.map(|lane| Offset(lane.record.tail)).min()
+        self.lanes.values().filter_map(|(_, from)| *from).min()
     }
 
     /// A record below R of the webhook with this key.
     pub(crate) fn count(&mut self, offset: Offset, webhook: &[u8]) {
-        if let Some(lane) = self.lanes.get_mut(webhook) {
-            let is_behind = !lane.record.drained && offset.0 >= lane.record.tail;
-            lane.uncounted += u64::from(is_behind);
+        if let Some((lane, from)) = self.lanes.get_mut(webhook) {
+            lane.uncounted += u64::from(from.is_some_and(|from| offset >= from));
         }
     }
 
     /// The lanes to be resumed.
     pub(crate) fn into_lanes(self) -> Vec<ResumedLane> {
-        self.lanes.into_values().collect()
+        self.lanes.into_values().map(|(lane, _)| lane).collect()
     }
 }
 

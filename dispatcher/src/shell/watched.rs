@@ -11,6 +11,7 @@ use hookline_event_log::{Change, Entry, Fence, Offset, Partition, Verdict};
 use hookline_schemas::delivery::{LaneRecord, OwnerMarker, decode};
 
 use crate::core::Input;
+use crate::core::defect::{self, Defect};
 
 /// What the watch has shown.
 #[derive(Debug, Default)]
@@ -102,15 +103,18 @@ pub(crate) struct Believed {
     pub(crate) record: LaneRecord,
     /// It stands otherwise in the table: as *drained*, by an owner that had been deposed.
     pub(crate) is_corrected: bool,
+    /// An owner that had been deposed wrote it, perhaps over what a later one had counted.
+    pub(crate) is_late: bool,
 }
 
 /// What an entry says of its lane; nothing, if it is a tombstone. A lane record stays true for ever but for
 /// *drained*, which a deposed owner does not know.
 pub(crate) fn believed(entry: &Entry, fence: &Fence) -> Option<Believed> {
     let record = lane_record(entry)?;
-    let is_corrected = record.drained && fence.judge(entry) == Verdict::LateForeign;
+    let is_late = fence.judge(entry) == Verdict::LateForeign;
+    let is_corrected = record.drained && is_late && !defect::is(Defect::DeposedBelieved);
     let record = LaneRecord { drained: record.drained && !is_corrected, ..record };
-    Some(Believed { record, is_corrected })
+    Some(Believed { record, is_corrected, is_late })
 }
 
 /// A lane record that can't be read was written by a later version. Its lane is read again from the start:

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hookline_schemas::delivery::LaneRecord;
 use hookline_schemas::event::{Event, EventType};
 use hookline_schemas::ids::{ClubId, EventId, GatewayId, OrganizationId, WebhookId};
 use hookline_schemas::notification::NotificationType;

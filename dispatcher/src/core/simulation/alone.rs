@@ -10,6 +10,7 @@ use hookline_schemas::ids::WebhookId;
 use hookline_schemas::time::Timestamp;
 
 use super::super::{Action, Committing, Core, FetchedEvent, Input, Load, ResumedLane, Totals};
+use super::faults::Faults;
 use super::receivers::{event, number_of, webhook};
 use super::settings;
 
@@ -22,7 +23,7 @@ struct Alone(Core, u64);
 impl Alone {
     fn new() -> Self {
         let mut alone = Self(Core::new(settings(), 1, 1, Timestamp(0)), 0);
-        alone.step(Input::Webhooks(Arc::new([webhook("wh")].into_iter().collect())));
+        alone.step(Input::Webhooks(Arc::new([webhook("wh", Faults::NONE)].into_iter().collect())));
         alone
     }
 

@@ -12,7 +12,7 @@ use rand::Rng;
 use super::super::{ByHand, Input, RequestKey};
 use super::log::{Key, Ownership, partitions};
 use super::process::Process;
-use super::receivers::WEBHOOKS;
+use super::receivers::{DELETED, WEBHOOKS};
 use super::world::{Fault, Happening, Pending, World};
 use crate::shell::holdings::Grant;
 
@@ -106,13 +106,18 @@ impl World {
             Fault::Start(_) => {}
             Fault::Operator => self.operate(process),
             Fault::LookAfter => self.look_after(),
+            Fault::Delete => self.delete_webhook(&WebhookId::new(DELETED)),
             Fault::Move => self.move_to(key, process),
-            Fault::Lose => {
-                let owner = self.log.owner(key).and_then(|owner| owner.owner);
-                self.take_from(key, owner);
-                self.assign_to_anybody(key, Some(process));
-            }
+            Fault::Lose => self.lose(key, process),
+            Fault::LoseThis(key) => self.lose(key, process),
         }
+    }
+
+    /// The partition is somebody else's at once.
+    fn lose(&mut self, key: Key, to: usize) {
+        let owner = self.log.owner(key).and_then(|owner| owner.owner);
+        self.take_from(key, owner);
+        self.assign_to_anybody(key, Some(to));
     }
 
     /// An operator does something to a webhook.
@@ -136,7 +141,8 @@ impl World {
             if self.webhooks.iter().any(|known| known.id == webhook && known.paused) {
                 self.change_webhook(&webhook, |webhook| webhook.paused = false);
             }
-            if self.log.believed_lane(&webhook).is_some_and(|lane| lane.disabled.is_some()) {
+            let lane = self.log.believed_lane(&webhook).filter(|_| !self.is_deleted(&webhook));
+            if lane.is_some_and(|lane| lane.disabled.is_some()) {
                 again = true;
                 (0..self.processes.len()).for_each(|process| self.want(process, &webhook, ByHand::Enable));
             }
@@ -153,10 +159,23 @@ impl World {
         }
     }
 
-    /// Every process learns of it in its time.
     fn change_webhook(&mut self, id: &WebhookId, change: impl FnOnce(&mut Webhook)) {
-        let webhook = self.webhooks.iter_mut().find(|webhook| webhook.id == *id).expect("a webhook");
+        let Some(webhook) = self.webhooks.iter_mut().find(|webhook| webhook.id == *id) else { return };
         change(webhook);
+        self.tell_of_webhooks();
+    }
+
+    fn delete_webhook(&mut self, id: &WebhookId) {
+        self.webhooks.retain(|webhook| webhook.id != *id);
+        self.tell_of_webhooks();
+    }
+
+    pub(super) fn is_deleted(&self, id: &WebhookId) -> bool {
+        !self.webhooks.iter().any(|webhook| webhook.id == *id)
+    }
+
+    /// Every process learns of it in its time.
+    fn tell_of_webhooks(&mut self) {
         for process in 0..self.processes.len() {
             let delay = self.random.random_range(1..1_000);
             self.after_for(process, delay, Happening::WebhooksChanged);
@@ -165,8 +184,8 @@ impl World {
 
     pub(super) fn start(&mut self, process: usize) {
         let life = self.processes[process].life + 1;
-        let seed = self.random.random();
-        self.processes[process] = Process::start(seed, life, self.now, &self.webhooks);
+        let (seed, clock) = (self.random.random(), self.wall_clock());
+        self.processes[process] = Process::start(seed, life, self.now, clock, &self.webhooks);
         self.look_at_lanes(process, 5);
     }
 

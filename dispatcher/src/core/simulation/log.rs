@@ -1,7 +1,7 @@
 //! The log of the simulated world: journals, the table of lanes, positions, and who owns what. It keeps what
 //! was written, whoever wrote it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use hookline_event_log::{
@@ -9,6 +9,7 @@ use hookline_event_log::{
 };
 use hookline_schemas::delivery::{LaneRecord, OwnerMarker, ParkedDelivery, encode};
 use hookline_schemas::event::Event;
+use hookline_schemas::ids::WebhookId;
 
 use super::super::{Committing, Load, ResumedLane, TallyRecord, Totals};
 use crate::shell::holdings::Grant;
@@ -41,8 +42,12 @@ pub(super) struct Log {
     pub(super) parked: BTreeMap<Partition, Vec<(Offset, ParkedDelivery)>>,
     pub(super) watermarks: BTreeMap<Partition, (Offset, Totals)>,
     pub(super) registered: BTreeMap<Partition, Offset>,
+    /// Beside R: below this the lane records count everything.
+    pub(super) counted_to: BTreeMap<Partition, Offset>,
     pub(super) owners: BTreeMap<Key, Ownership>,
     pub(super) tallies: BTreeMap<(Partition, u64), TallyRecord>,
+    /// Where the records of each webhook stand in `parked`.
+    parked_of: HashMap<WebhookId, Vec<Offset>>,
     lanes: BTreeMap<(Partition, Bytes), Entry>,
     epochs: u64,
     offsets: u64,
@@ -59,7 +64,14 @@ impl Log {
     }
 
     pub(super) fn append_parked(&mut self, partition: Partition, offset: Offset, parked: ParkedDelivery) {
+        self.parked_of.entry(parked.webhook.clone()).or_default().push(offset);
         self.parked.entry(partition).or_default().push((offset, parked));
+    }
+
+    /// How many records of a webhook stand in `parked` below an offset.
+    pub(super) fn parked_below(&self, webhook: &WebhookId, offset: Offset) -> u64 {
+        let parked = self.parked_of.get(webhook).map(Vec::as_slice).unwrap_or_default();
+        parked.partition_point(|parked| *parked < offset) as u64
     }
 
     pub(super) fn parked_in(&self, partition: Partition) -> &[(Offset, ParkedDelivery)] {
@@ -156,16 +168,19 @@ impl Log {
         let (markers, lanes): (Vec<_>, Vec<_>) =
             present.cloned().partition(|entry| OwnerMarker::is_key(&entry.key));
         let mut records = Vec::new();
-        for Believed { record, is_corrected } in lanes.iter().filter_map(|entry| believed(entry, &fence)) {
+        for Believed { record, is_corrected, is_late } in
+            lanes.iter().filter_map(|entry| believed(entry, &fence))
+        {
             if is_corrected {
                 self.put_lane(partition, &record, epoch);
             }
-            records.push(record);
+            records.push((record, is_late));
         }
         for marker in markers.iter().filter(|marker| marker.epoch < epoch) {
             self.put(partition, String::from_utf8_lossy(&marker.key).into_owned(), None, epoch);
         }
-        let mut counted = Uncounted::new(records);
+        let counted_to = self.counted_to.get(&partition).copied().unwrap_or(Offset::START);
+        let mut counted = Uncounted::new(records, counted_to);
         let below = self.parked_in(partition).iter().filter(|(offset, _)| *offset < registered);
         below.for_each(|(offset, parked)| counted.count(*offset, parked.webhook.as_str().as_bytes()));
         counted.into_lanes()
@@ -192,7 +207,7 @@ impl Log {
     }
 
     /// The lane of a webhook as whoever takes it over next must believe it.
-    pub(super) fn believed_lane(&self, webhook: &hookline_schemas::ids::WebhookId) -> Option<LaneRecord> {
+    pub(super) fn believed_lane(&self, webhook: &WebhookId) -> Option<LaneRecord> {
         let partition = partition_of(webhook.as_str().as_bytes(), LANE_PARTITIONS);
         let entry = self.lanes.get(&(partition, Bytes::from(LaneRecord::key(webhook))))?;
         believed(entry, &self.fence(partition)).map(|believed| believed.record)

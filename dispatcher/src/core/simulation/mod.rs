@@ -1,13 +1,22 @@
 //! The cores under faults, from seeds: receivers that fail, hang and come back, appends that are refused or
 //! lost, partitions that move or are lost, crashes at any moment. [`world`] is the clock, [`log`] what is
-//! written, [`group`] who owns what, [`checks`] what must hold at every step and at the end.
+//! written, [`group`] who owns what, [`perform`] what becomes of actions. What must hold stands in [`checks`],
+//! [`identities`] and [`limits`]; that they notice what is broken, in [`broken`]. In [`alone`] and [`life`] is a
+//! single core, input by input.
 
 #![expect(clippy::indexing_slicing, reason = "a panic fails the test")]
 
 mod alone;
+mod broken;
 mod checks;
+mod faults;
 mod group;
+mod identities;
+mod life;
+mod limits;
 mod log;
+mod one_lane;
+mod perform;
 mod process;
 mod receivers;
 mod shell;
@@ -20,14 +29,16 @@ use proptest::prelude::*;
 
 use crate::settings::Settings;
 
+use faults::Faults;
 use log::{EVENT_PARTITIONS, LANE_PARTITIONS};
-use world::{EVENTS, Faults, World};
+use world::{EVENTS, World};
 
 /// Runs a world until its faults have ended and everything is settled.
 fn run(seed: u64, faults: Faults) -> World {
     let mut world = World::new(seed, faults);
     world.run();
     checks::end(&world);
+    limits::ended_in_time(&world);
     world
 }
 
@@ -52,7 +63,7 @@ fn comes_back(world: &mut World) {
     world.append_more(start..end, 25);
     world.run();
     checks::end(world);
-    checks::routes_are_direct(world, world.now);
+    checks::routes_are_direct(world);
     let late = world.witness.parked.keys().filter(|(event, _)| *event >= middle).count();
     assert_eq!(late, 0, "deliveries that were parked although all is well");
 }
@@ -86,6 +97,20 @@ fn one_event_that_always_fails_holds_nobody_up() {
         !dead.is_empty() && dead.iter().all(|(event, _)| receivers::is_poison(*event, faults)),
         "{dead:?}"
     );
+}
+
+/// However others fail: the receiver that is well gets everything at once, and once they are well again all is
+/// over within their schedules. What each run checks is in [`limits`].
+#[test]
+fn nobody_waits_for_those_that_fail() {
+    for (seed, processes) in (0..12).zip((1..=3).cycle()) {
+        let receivers = Faults { receivers: true, down: true, gone: true, rate: true, ..Faults::NONE };
+        let [poison, flaps] = [seed % 2 == 0, seed % 3 == 0];
+        let faults = Faults { processes, poison, flaps, ..receivers };
+        assert!(faults.are_receivers_alone());
+        let world = run(seed, faults);
+        assert!(world.witness.delivered.keys().any(|(_, webhook)| webhook.as_str() == "wh_down"));
+    }
 }
 
 /// Where partitions move and nothing else happens, a drain leaves nothing to be done twice.
@@ -132,30 +157,18 @@ fn the_same_seed_gives_the_same_run() {
     assert_ne!(run(42, Faults::ALL).trace, run(43, Faults::ALL).trace);
 }
 
-fn faults() -> impl Strategy<Value = Faults> {
-    let any = any::<bool>;
-    (1_usize..=3, any(), any(), any(), any(), any(), any(), any(), any(), any()).prop_map(
-        |(processes, moves, losses, crashes, appends, receivers, down, poison, gone, operators)| Faults {
-            gone,
-            operators,
-            processes,
-            moves,
-            losses,
-            crashes,
-            appends,
-            receivers,
-            down,
-            poison,
-            ..Faults::NONE
-        },
-    )
+/// How many runs the property takes; more in the slow checks.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("HOOKLINE_SIMULATION_CASES").map_or(Ok(50), |cases| cases.parse());
+    let cases = cases.expect("a number of cases");
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
-    fn nothing_is_lost_whatever_fails(seed in any::<u64>(), faults in faults()) {
+    fn nothing_is_lost_whatever_fails(seed in any::<u64>(), faults in Faults::any()) {
         let mut world = run(seed, faults);
         comes_back(&mut world);
     }

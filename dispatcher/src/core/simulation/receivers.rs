@@ -1,5 +1,8 @@
 //! The receivers of the simulated world, with what they are sent.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use hookline_schemas::delivery::{AttemptOutcome, FailureReason};
 use hookline_schemas::event::{Event, EventType};
 use hookline_schemas::ids::{ClubId, EventId, GatewayId, OrganizationId, WebhookId};
@@ -12,13 +15,20 @@ use hookline_schemas::webhook::Webhook;
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use super::world::Faults;
+use super::faults::Faults;
 
 pub(super) const WEBHOOKS: [&str; 3] = ["wh_healthy", "wh_down", "wh_moody"];
+/// The one that is deleted, where one is; and the one that limits its rate.
+pub(super) const DELETED: &str = "wh_moody";
+/// How many attempts it takes in a second.
+pub(super) const RATE: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
 /// From here on everybody is well, so that the run can end.
 pub(super) const HEALED: Timestamp = Timestamp(1_500_000);
 /// When one of them is down.
 const DOWN: std::ops::Range<Timestamp> = Timestamp(1_500)..Timestamp(1_200_000);
+/// One that comes and goes is away for the first part of every while, in milliseconds.
+const AWAY: u64 = 2_500;
+const WHILE: u64 = 10_000;
 /// Events that are meant to fail are among these.
 const FIRST_EVENTS: u64 = super::world::EVENTS;
 
@@ -48,6 +58,7 @@ pub(super) fn answer(
     }
     match webhook.as_str() {
         "wh_down" if faults.down && DOWN.contains(&now) => (timeout, 15_000),
+        "wh_moody" if faults.flaps && is_away(now) => (failed(503), 5),
         "wh_moody" if faults.receivers => match random.random_range(0..10) {
             0..3 => (failed(500), 10),
             3 => (timeout, 15_000),
@@ -70,6 +81,10 @@ pub(super) fn is_poison(event: u64, faults: Faults) -> bool {
 /// Whether the receiver is down now.
 pub(super) fn is_down(webhook: &WebhookId, now: Timestamp, faults: Faults) -> bool {
     faults.down && webhook.as_str() == "wh_down" && DOWN.contains(&now)
+}
+
+fn is_away(now: Timestamp) -> bool {
+    now < HEALED && now.0 % WHILE < AWAY
 }
 
 pub(super) fn number_of(event: &Event) -> u64 {
@@ -98,7 +113,7 @@ pub(super) fn event(number: u64, accepted_at: Timestamp) -> Event {
     }
 }
 
-pub(super) fn webhook(id: &str) -> Webhook {
+pub(super) fn webhook(id: &str, faults: Faults) -> Webhook {
     let secret = WebhookSecret::parse("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX").expect("a secret");
     Webhook {
         id: WebhookId::new(id),
@@ -107,9 +122,10 @@ pub(super) fn webhook(id: &str) -> Webhook {
         url: "https://example.com/".parse().expect("a URL"),
         events: vec![EventType::PaymentReceived],
         key: WebhookKey::new(&secret),
-        retry_schedule: None,
+        // Soon enough that its lane is empty now and then.
+        retry_schedule: (faults.flaps && id == "wh_moody").then(|| vec![Duration::from_secs(2)]),
         deadline: None,
-        rate_limit: None,
+        rate_limit: (faults.rate && id == "wh_moody").then_some(RATE),
         paused: false,
     }
 }

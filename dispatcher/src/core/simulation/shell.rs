@@ -130,10 +130,10 @@ impl World {
         }
         let events = self.log.events.get(&partition).map(Vec::as_slice).unwrap_or_default();
         let unread = events.iter().filter(|(offset, _)| *offset >= from);
-        let batch: Vec<_> =
-            unread.clone().take_while(|(_, event)| event.accepted_at <= now).take(20).cloned().collect();
+        let has_come = |(_, event): &&(_, _)| self.came_at(number_of(event)) <= now;
+        let batch: Vec<_> = unread.clone().take_while(has_come).take(20).cloned().collect();
         let Some((last, _)) = batch.last() else {
-            let next = unread.map(|(_, event)| event.accepted_at.since(now).as_millis()).next();
+            let next = unread.map(|(_, event)| self.came_at(number_of(event)).since(now).as_millis()).next();
             if let Some(wait) = next {
                 self.read_soon(process, key, u64::try_from(wait).expect("a short time") + 1);
             }

@@ -4,20 +4,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hookline_event_log::{AppendError, CommitError, Epoch, JournalName, Offset, OwnershipChange, Partition};
-use hookline_schemas::delivery::{AttemptOutcome, LaneRecord, ParkedDelivery};
-use hookline_schemas::event::Event;
+use hookline_event_log::{Epoch, JournalName, Offset, OwnershipChange, Partition};
+use hookline_schemas::delivery::{AttemptOutcome, LaneRecord};
 use hookline_schemas::ids::WebhookId;
 use hookline_schemas::time::Timestamp;
 use hookline_schemas::webhook::Webhook;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::super::{Action, AppendKey, AttemptKey, Committing, EndpointKey, Input, Totals};
-use super::checks::{self, Witness};
+use super::super::{Action, AttemptKey, Committing, EndpointKey, Input, Totals};
+use super::checks::Witness;
+use super::faults::Faults;
 use super::log::{EVENT_PARTITIONS, Key, Log, Ownership, partitions};
 use super::process::Process;
-use super::receivers::{self, HEALED, WEBHOOKS, event, number_of, webhook};
+use super::receivers::{HEALED, WEBHOOKS, event, webhook};
+use super::{identities, limits};
 use crate::shell::holdings::Grant;
 
 /// Events that come while things fail.
@@ -25,56 +26,8 @@ pub(super) const EVENTS: u64 = 400;
 /// Events of one payment, in one partition.
 const EVENTS_PER_PAYMENT: u64 = 4;
 const PAYMENTS: u64 = EVENTS / EVENTS_PER_PAYMENT;
-/// What may go wrong.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Faults {
-    /// Processes over one log, from 1.
-    pub(super) processes: usize,
-    /// Partitions move, and the former owner drains them.
-    pub(super) moves: bool,
-    /// Partitions are lost without a word, and the former owner goes on for a while.
-    pub(super) losses: bool,
-    pub(super) crashes: bool,
-    pub(super) appends: bool,
-    pub(super) receivers: bool,
-    pub(super) down: bool,
-    pub(super) poison: bool,
-    /// A receiver says now and then that it is gone.
-    pub(super) gone: bool,
-    /// Operators probe, pause, move and enable.
-    pub(super) operators: bool,
-    /// All but the healthy receiver answer 503.
-    pub(super) refuses_until: Timestamp,
-}
-
-impl Faults {
-    pub(super) const NONE: Self = Self {
-        processes: 1,
-        moves: false,
-        losses: false,
-        crashes: false,
-        appends: false,
-        receivers: false,
-        down: false,
-        poison: false,
-        gone: false,
-        operators: false,
-        refuses_until: Timestamp(0),
-    };
-    pub(super) const ALL: Self = Self {
-        processes: 3,
-        moves: true,
-        losses: true,
-        crashes: true,
-        appends: true,
-        receivers: true,
-        down: true,
-        poison: true,
-        gone: true,
-        operators: true,
-        refuses_until: Timestamp(0),
-    };
-}
+/// Wall clocks are ahead of the world's time by as much as this, in milliseconds: ten minutes apart.
+const CLOCKS: std::ops::Range<u64> = 0..600_000;
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -120,6 +73,7 @@ pub(super) enum Happening {
         committing: Committing,
         totals: Totals,
         needed_from: Offset,
+        counted_to: Offset,
     },
     WebhooksChanged,
     /// It has had the time to stop.
@@ -133,9 +87,11 @@ pub(super) enum Fault {
     Start(usize),
     Move,
     Lose,
+    LoseThis(Key),
     Operator,
     /// An operator looks after what is disabled, for as long as there is something.
     LookAfter,
+    Delete,
 }
 
 pub(super) struct World {
@@ -144,6 +100,9 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) log: Log,
     pub(super) processes: Vec<Process>,
+    /// How far the clocks of the edges are ahead.
+    edges: [Duration; 2],
+    came_at: HashMap<u64, Timestamp>,
     /// As they are configured.
     pub(super) webhooks: Vec<Webhook>,
     pending: BTreeMap<(Timestamp, u64), Pending>,
@@ -163,17 +122,20 @@ impl World {
             now: Timestamp(0),
             log: Log::default(),
             processes: Vec::new(),
-            webhooks: WEBHOOKS.map(webhook).to_vec(),
+            edges: [Duration::ZERO; 2],
+            came_at: HashMap::new(),
+            webhooks: WEBHOOKS.map(|id| webhook(id, faults)).to_vec(),
             pending: BTreeMap::new(),
             sequence: 0,
             told_at: HashMap::new(),
             witness: Witness::default(),
             trace: Vec::new(),
         };
+        world.edges = [world.wall_clock(), world.wall_clock()];
         world.append_first_events();
         for process in 0..faults.processes {
-            let seed = world.random.random();
-            world.processes.push(Process::start(seed, 0, Timestamp(0), &world.webhooks));
+            let (seed, clock) = (world.random.random(), world.wall_clock());
+            world.processes.push(Process::start(seed, 0, Timestamp(0), clock, &world.webhooks));
             world.look_at_lanes(process, 0);
         }
         for (number, key) in partitions().enumerate() {
@@ -183,15 +145,35 @@ impl World {
         world
     }
 
+    /// How far the wall clock of something that starts now is ahead.
+    pub(super) fn wall_clock(&mut self) -> Duration {
+        let ahead = if self.faults.clocks { self.random.random_range(CLOCKS) } else { 0 };
+        Duration::from_millis(ahead)
+    }
+
+    fn edge_of(&self, event: u64) -> Duration {
+        self.edges[usize::from(event % 2 == 1)]
+    }
+
+    /// When it came, whatever the clock of its edge said.
+    pub(super) fn came_at(&self, event: u64) -> Timestamp {
+        self.came_at[&event]
+    }
+
+    fn append_event(&mut self, number: u64, at: Timestamp, gap: u64) {
+        let offset = self.log.next_offset(gap);
+        self.came_at.insert(number, at);
+        let event = event(number, at.after(self.edge_of(number)));
+        self.log.append_event(partition_of_event(number), offset, event);
+    }
+
     /// Half of them in a burst, the others over two minutes.
     fn append_first_events(&mut self) {
         for number in 0..EVENTS {
             let burst = EVENTS / 2;
             let at = 1_000 + number * 10 + number.saturating_sub(burst) * 590;
             let gap = self.random.random_range(1..4);
-            let offset = self.log.next_offset(gap);
-            let partition = partition_of_event(number);
-            self.log.append_event(partition, offset, event(number, Timestamp(at)));
+            self.append_event(number, Timestamp(at), gap);
         }
     }
 
@@ -199,7 +181,7 @@ impl World {
         let Faults { moves, losses, crashes, operators, .. } = self.faults;
         let kinds = [
             (moves, Fault::Move, 12),
-            (losses, Fault::Lose, 8),
+            (losses, Fault::Lose, 16),
             (crashes, Fault::Crash, 4),
             (crashes, Fault::Shutdown, 2),
             (operators, Fault::Operator, 30),
@@ -210,6 +192,10 @@ impl World {
                 let at = self.random.random_range(1_000..latest);
                 self.after(at, Pending::Fault(fault));
             }
+        }
+        if self.faults.deletes {
+            let at = self.random.random_range(1_000..150_000);
+            self.after(at, Pending::Fault(Fault::Delete));
         }
         if operators || self.faults.gone {
             self.after(HEALED.0, Pending::Fault(Fault::LookAfter));
@@ -230,7 +216,7 @@ impl World {
     }
 
     fn next_time(&self) -> Timestamp {
-        let due = self.up().filter_map(|(_, process)| process.core.next_due());
+        let due = self.up().filter_map(|(_, process)| process.next_due());
         let next = self.pending.keys().next().map(|(at, _)| *at);
         due.chain(next).min().expect("timers never end")
     }
@@ -242,7 +228,7 @@ impl World {
             Some(pending) => self.happen(pending),
             None => {
                 let now = self.now;
-                let due = |process: &Process| process.core.next_due().is_some_and(|due| due <= now);
+                let due = |process: &Process| process.next_due().is_some_and(|due| due <= now);
                 let process = self.up().find(|(_, process)| due(process)).map(|(index, _)| index);
                 self.step(process.expect("somebody's timer is due"), Input::TimerFired);
             }
@@ -301,6 +287,7 @@ impl World {
             Happening::Answered { attempt, event, webhook, outcome } => {
                 if outcome.is_delivered() {
                     self.witness.delivered(event, &webhook);
+                    limits::delivered(self, event, &webhook);
                 }
                 self.step(process, Input::AttemptFinished { attempt, outcome });
             }
@@ -311,8 +298,11 @@ impl World {
             Happening::PutEnds { endpoint, epoch, record, acknowledged } => {
                 self.step(process, Input::LanePut { endpoint, epoch, record, acknowledged });
             }
-            Happening::Commit { journal, committing, totals, needed_from } => {
+            Happening::Commit { journal, committing, totals, needed_from, counted_to } => {
                 let result = self.commit(journal, committing, totals, needed_from);
+                if journal == JournalName::Parked && result.is_ok() {
+                    self.log.counted_to.insert(committing.partition, counted_to);
+                }
                 self.step(process, Input::Committed { journal, committing, result });
             }
             Happening::WebhooksChanged => {
@@ -324,8 +314,11 @@ impl World {
     }
 
     pub(super) fn step(&mut self, process: usize, input: Input) {
-        let mut actions = Vec::new();
-        self.processes[process].core.step(input, self.now, &mut actions);
+        let stepped = &mut self.processes[process];
+        let keys = stepped.core.next_key;
+        let actions = stepped.step(input, self.now);
+        identities::of_process(self, process);
+        limits::stepped(self, process, keys);
         for action in actions {
             self.trace.push((self.now.0, process, name_of(&action)));
             self.perform(process, action);
@@ -336,140 +329,17 @@ impl World {
         }
     }
 
-    fn perform(&mut self, process: usize, action: Action) {
-        match action {
-            Action::Attempt { attempt, webhook, event, .. } => {
-                let event = number_of(&event.event);
-                assert!(!webhook.paused, "nothing goes to {} while it is paused", webhook.id);
-                checks::attempt(self, event, &webhook.id);
-                let (outcome, took) =
-                    receivers::answer(&webhook.id, event, self.now, self.faults, &mut self.random);
-                let webhook = webhook.id.clone();
-                self.after_for(process, took, Happening::Answered { attempt, event, webhook, outcome });
-            }
-            Action::Park { append, partition, parked } => {
-                let result = self.park(partition, &parked);
-                let took = self.random.random_range(1..40);
-                self.after_for(process, took, Happening::Input(Input::Appended { append, result }));
-            }
-            Action::Bury { append, letter, .. } => {
-                let result =
-                    if self.refuses() { Err(AppendError::NoSpace) } else { Ok(self.log.next_offset(1)) };
-                if result.is_ok() {
-                    self.witness.dead(number_of(&letter.event), &letter.webhook);
-                }
-                self.after_for(process, 5, Happening::Input(Input::Appended { append, result }));
-            }
-            Action::Announce { append, event } => self.announce(process, append, &event),
-            Action::Answer { .. } => {}
-            Action::PutTally { epoch, record } => {
-                let partition = Partition(record.partition);
-                self.log.tallies.insert((partition, record.piece), record);
-                self.after_for(process, 5, Happening::Input(Input::TallyPut { partition, epoch }));
-            }
-            Action::Load { endpoint, webhook, partition, epoch, load, limit } => {
-                let (records, next) = self.log.load(partition, webhook.as_str(), load, limit);
-                let loaded = Input::Loaded { endpoint, epoch, load, records, next };
-                self.after_for(process, 3, Happening::Input(loaded));
-            }
-            Action::PutLane { endpoint, partition, epoch, record } => {
-                // Written and not acknowledged, or neither, or both; some take their time.
-                let acknowledged = !self.refuses();
-                let is_slow = self.faults.losses && self.random.random_range(0..10) == 0;
-                let took = self.random.random_range(if is_slow { 100..4_000 } else { 1..30 });
-                if acknowledged || self.random.random() {
-                    let record = record.clone();
-                    self.after(took, Pending::PutLands { partition, epoch, record });
-                }
-                self.after_for(
-                    process,
-                    took + 1,
-                    Happening::PutEnds { endpoint, epoch, record, acknowledged },
-                );
-            }
-            Action::CommitWatermark { committing, totals } => {
-                let journal = JournalName::Events;
-                let commit =
-                    Happening::Commit { journal, committing, totals, needed_from: committing.offset };
-                self.after_for(process, 4, commit);
-            }
-            Action::CommitRegistered { committing, needed_from, .. } => {
-                let (journal, totals) = (JournalName::Parked, Totals::default());
-                self.after_for(process, 4, Happening::Commit { journal, committing, totals, needed_from });
-            }
-            Action::LetGo { journal, partition, epoch } => {
-                let gone = &mut self.processes[process];
-                gone.holdings.forget(journal, partition);
-                gone.readers.remove(&(journal, partition));
-                self.let_go(process, (journal, partition), epoch);
-                self.show_lanes(process, (journal, partition));
-            }
-        }
-    }
-
-    fn announce(&mut self, process: usize, append: AppendKey, event: &Event) {
-        let result = if self.refuses() { Err(AppendError::NoSpace) } else { Ok(self.log.next_offset(1)) };
-        if result.is_ok() {
-            self.witness.announced.insert(event.id.clone());
-        }
-        self.after_for(process, 5, Happening::Input(Input::Appended { append, result }));
-    }
-
-    /// An append may be refused, or end unknown: written or not.
-    fn park(&mut self, partition: Partition, parked: &ParkedDelivery) -> Result<Offset, AppendError> {
-        let refused = self.refuses();
-        if refused && self.random.random() {
-            return Err(AppendError::NoSpace);
-        }
-        let gap = self.random.random_range(1..3);
-        let offset = self.log.next_offset(gap);
-        self.log.append_parked(partition, offset, parked.clone());
-        self.witness.parked(number_of(&parked.event), &parked.webhook);
-        for reader in 0..self.processes.len() {
-            self.read_soon(reader, (JournalName::Parked, partition), 20);
-        }
-        if refused { Err(AppendError::Unknown) } else { Ok(offset) }
-    }
-
-    fn put_lane(&mut self, partition: Partition, epoch: Epoch, record: &LaneRecord) {
-        self.log.put_lane(partition, record, epoch);
-        self.lanes_have_changed();
-    }
-
-    fn commit(
-        &mut self,
-        journal: JournalName,
-        committing: Committing,
-        totals: Totals,
-        needed_from: Offset,
-    ) -> Result<(), CommitError> {
-        if self.refuses() {
-            return Err(CommitError::Retry);
-        }
-        self.log.commit(journal, committing, totals)?;
-        match journal {
-            JournalName::Events => checks::watermark(self, committing.partition, committing.offset),
-            _ => checks::registered(self, committing.partition, committing.offset, needed_from),
-        }
-        Ok(())
-    }
-
     /// More events, one after the other, at this pace.
     pub(super) fn append_more(&mut self, numbers: std::ops::Range<u64>, pace: u64) {
         for (place, number) in numbers.enumerate() {
             let at = self.now.after(Duration::from_millis(pace * (place as u64 + 1)));
-            let offset = self.log.next_offset(1);
-            self.log.append_event(partition_of_event(number), offset, event(number, at));
+            self.append_event(number, at, 1);
         }
         for process in 0..self.processes.len() {
             for (journal, partition) in partitions().filter(|(journal, _)| *journal == JournalName::Events) {
                 self.read_soon(process, (journal, partition), 1);
             }
         }
-    }
-
-    fn refuses(&mut self) -> bool {
-        self.faults.appends && self.now < HEALED && self.random.random_range(0..5) == 0
     }
 
     pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
