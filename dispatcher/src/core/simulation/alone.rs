@@ -13,6 +13,7 @@ use super::super::{Action, Committing, Core, FetchedEvent, Input, Load, ResumedL
 use super::faults::Faults;
 use super::receivers::{event, number_of, webhook};
 use super::settings;
+use crate::settings::Settings;
 
 const PARTITION: Partition = Partition(0);
 const EPOCH: Epoch = Epoch(1);
@@ -22,7 +23,11 @@ struct Alone(Core, u64);
 
 impl Alone {
     fn new() -> Self {
-        let mut alone = Self(Core::new(settings(), 1, 1, Timestamp(0)), 0);
+        Self::with(settings())
+    }
+
+    fn with(settings: Settings) -> Self {
+        let mut alone = Self(Core::new(settings, 1, 1, Timestamp(0)), 0);
         alone.step(Input::Webhooks(Arc::new([webhook("wh", Faults::NONE)].into_iter().collect())));
         alone
     }
@@ -397,4 +402,32 @@ fn whoever_is_fenced_gives_the_partition_up() {
     let fenced = alone.step(Input::Committed { journal, committing, result: Err(CommitError::Fenced) });
     assert_eq!(let_go(&fenced), [(journal, EPOCH)]);
     assert!(!alone.0.has_room(PARTITION));
+}
+
+/// An endpoint that takes less than it gets is no reason to keep everybody's events waiting.
+#[test]
+fn what_waits_for_a_permit_for_too_long_is_parked_with_all_behind_it() {
+    let mut alone = Alone::new();
+    alone.grant_lanes(EPOCH, Vec::new());
+    alone.grant_events(EPOCH);
+    assert_eq!(attempted(&alone.fetch(EPOCH, 0..6)), [0, 1, 2, 3]);
+    alone.1 = 999;
+    assert!(parked_again(&alone.fetch(EPOCH, 6..7)).is_empty());
+    alone.1 = 1_000;
+    assert_eq!(parked_again(&alone.step(Input::TimerFired)), [4, 5, 6]);
+}
+
+/// Attempts that hang leave a window that is nearly full, and only such a one, before their budget ends.
+#[test]
+fn attempts_that_hang_do_not_fill_the_window() {
+    for (events, parked) in [(749, 0), (750, 750)] {
+        let mut alone = Alone::with(Settings { endpoint_concurrency: 1_000, ..settings() });
+        alone.grant_lanes(EPOCH, Vec::new());
+        alone.grant_events(EPOCH);
+        assert_eq!(attempted(&alone.fetch(EPOCH, 0..events)).len() as u64, events);
+        alone.1 = 900;
+        assert!(parked_again(&alone.step(Input::TimerFired)).is_empty());
+        alone.1 = 1_500;
+        assert_eq!(parked_again(&alone.step(Input::TimerFired)).len(), parked, "{events}");
+    }
 }
