@@ -1,14 +1,16 @@
 //! Whether hookline kept its promises: a pure comparison of what was answered with what was delivered.
 //!
-//! Every event that was answered with code 0 has to reach every webhook that asked for its type. It may come
-//! twice only where a reason is known: a [`Disturbance`] shortly after the first time; or one shortly after
-//! the event was planned, so that another process, or the next life of the same, planned it again (the copy
-//! may come much later, by way of a lane); or another body of the same event was posted. Outside of the
-//! disturbances the events of a payment come in their order (`checker/order.rs`).
+//! Every event that was answered with code 0 has to reach every webhook that asked for its type; where it is
+//! addressed to one webhook, that one alone. It may come twice only where a reason is known: a [`Disturbance`]
+//! shortly after the first time; or one shortly after the event was planned, so that another process, or the
+//! next life of the same, planned it again (the copy may come much later, by way of a lane); or another body of
+//! the same event was posted. Outside of the disturbances the events of a payment come in their order
+//! (`checker/order.rs`).
 
 mod order;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::slice;
 use std::time::Duration;
 
 use hookline_schemas::event::EventType;
@@ -121,10 +123,11 @@ pub fn check(evidence: &Evidence<'_>) -> Verdict {
         given_up: evidence.ledger.given_up,
         ..Verdict::default()
     };
-    let received = judge_requests(evidence, &mut verdict);
-    count_expected(evidence, &received, &mut verdict);
+    let addressees = Addressees::new(evidence.subscriptions);
+    let received = judge_requests(evidence, &addressees, &mut verdict);
+    count_expected(evidence, &addressees, &received, &mut verdict);
     count_copies(evidence, received, &mut verdict);
-    for inversion in order::inversions(evidence) {
+    for inversion in order::inversions(evidence, &addressees) {
         verdict.out_of_order += 1;
         add_note(&mut verdict, || inversion.to_string());
     }
@@ -140,18 +143,44 @@ pub fn check(evidence: &Evidence<'_>) -> Verdict {
 /// Accepted deliveries by webhook and event.
 type Received<'a> = HashMap<(&'a WebhookId, &'a EventId), Vec<&'a Delivery>>;
 
-fn judge_requests<'a>(evidence: &Evidence<'a>, verdict: &mut Verdict) -> Received<'a> {
-    let asked: HashMap<&WebhookId, HashSet<EventType>> = evidence
-        .subscriptions
-        .iter()
-        .map(|subscription| (&subscription.webhook, subscription.events.iter().copied().collect()))
-        .collect();
+/// Who has to get what.
+#[derive(Debug)]
+struct Addressees<'a> {
+    all: &'a [Subscription],
+    by_webhook: HashMap<&'a WebhookId, &'a Subscription>,
+}
+
+impl<'a> Addressees<'a> {
+    fn new(all: &'a [Subscription]) -> Self {
+        let by_webhook = all.iter().map(|subscription| (&subscription.webhook, subscription)).collect();
+        Self { all, by_webhook }
+    }
+
+    /// Whoever asked for this event and may get it.
+    fn of(&self, entry: &Entry) -> impl Iterator<Item = &'a Subscription> {
+        let addressed = match &entry.addressee {
+            None => self.all,
+            Some(webhook) => self.by_webhook.get(webhook).map_or(&[][..], |found| slice::from_ref(*found)),
+        };
+        let event_type = entry.event_type;
+        addressed.iter().filter(move |subscription| subscription.events.contains(&event_type))
+    }
+
+    fn include(&self, entry: &Entry, webhook: &WebhookId) -> bool {
+        let asked =
+            self.by_webhook.get(webhook).is_some_and(|found| found.events.contains(&entry.event_type));
+        asked && entry.addressee.as_ref().is_none_or(|addressee| addressee == webhook)
+    }
+}
+
+fn judge_requests<'a>(
+    evidence: &Evidence<'a>,
+    addressees: &Addressees<'a>,
+    verdict: &mut Verdict,
+) -> Received<'a> {
     let mut received: Received<'a> = HashMap::new();
     for delivery in evidence.deliveries {
         let entry = evidence.ledger.entries.get(&delivery.event_id);
-        let is_asked = |entry: &Entry| {
-            asked.get(&delivery.webhook).is_some_and(|events| events.contains(&entry.event_type))
-        };
         match (delivery.fault, entry) {
             (Some(Fault::IziSignature | Fault::StandardSignature), _) => {
                 verdict.bad_signatures += 1;
@@ -161,7 +190,7 @@ fn judge_requests<'a>(evidence: &Evidence<'a>, verdict: &mut Verdict) -> Receive
                 verdict.malformed += 1;
                 note(verdict, "malformed", delivery);
             }
-            (None, Some(entry)) if is_asked(entry) => {
+            (None, Some(entry)) if addressees.include(entry, &delivery.webhook) => {
                 if delivery.event_type != Some(entry.event_type) {
                     verdict.malformed += 1;
                     note(verdict, "of another type than posted", delivery);
@@ -179,15 +208,17 @@ fn judge_requests<'a>(evidence: &Evidence<'a>, verdict: &mut Verdict) -> Receive
     received
 }
 
-fn count_expected(evidence: &Evidence<'_>, received: &Received<'_>, verdict: &mut Verdict) {
+fn count_expected(
+    evidence: &Evidence<'_>,
+    addressees: &Addressees<'_>,
+    received: &Received<'_>,
+    verdict: &mut Verdict,
+) {
     for (event_id, entry) in &evidence.ledger.entries {
         if entry.answered.is_none() {
             continue;
         }
-        for subscription in evidence.subscriptions {
-            if !subscription.events.contains(&entry.event_type) {
-                continue;
-            }
+        for subscription in addressees.of(entry) {
             verdict.expected_deliveries += 1;
             if received.contains_key(&(&subscription.webhook, event_id)) {
                 verdict.delivered += 1;

@@ -19,6 +19,7 @@ fn ledger(entries: &[(&str, EventType, u32, Option<u64>)]) -> Ledger {
             event_type: *event_type,
             transaction_id: 7,
             payment: 1,
+            addressee: None,
             posted: *posted,
             bodies: (0..u64::from(*posted)).collect(),
             first_posted: millis(1),
@@ -96,6 +97,33 @@ fn every_webhook_has_to_get_it() {
     };
     let verdict = check(&evidence);
     assert_eq!((verdict.expected_deliveries, verdict.delivered, verdict.lost), (2, 1, 1));
+}
+
+#[test]
+fn what_is_addressed_to_one_has_to_reach_that_one_alone() {
+    let both = ["wh_1", "wh_2"].map(|webhook| Subscription {
+        webhook: WebhookId::new(webhook),
+        events: vec![EventType::PaymentReceived],
+    });
+    let mut ledger = one_paid();
+    ledger.entries.values_mut().for_each(|entry| entry.addressee = Some(WebhookId::new("wh_2")));
+    let at = |webhook: &str| Delivery { webhook: WebhookId::new(webhook), ..delivery("evt_1", 20) };
+    for (deliveries, expected) in [
+        (vec![at("wh_2")], (1, 0, 0)),
+        (vec![at("wh_1")], (1, 1, 1)),
+        (vec![at("wh_1"), at("wh_2")], (1, 0, 1)),
+        (vec![], (1, 1, 0)),
+    ] {
+        let verdict = check(&Evidence {
+            ledger: &ledger,
+            deliveries: &deliveries,
+            subscriptions: &both,
+            disturbances: &[],
+            copy_window: COPY_WINDOW,
+        });
+        let found = (verdict.expected_deliveries, verdict.lost, verdict.unexpected);
+        assert_eq!(found, expected, "{deliveries:?}");
+    }
 }
 
 #[test]

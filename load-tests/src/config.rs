@@ -1,5 +1,6 @@
 //! The configuration file of the hookline that a scenario runs, and the addresses that it listens on.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
@@ -27,6 +28,9 @@ pub struct Config {
     pub gateways: Vec<Gateway>,
     /// The subscriptions.
     pub webhooks: Vec<Webhook>,
+    /// Deliveries per second at most, by webhook; those that are not here have no limit.
+    #[serde(skip)]
+    pub rate_limits: BTreeMap<String, u32>,
 }
 
 /// The log.
@@ -210,6 +214,7 @@ impl Config {
                 without_invoice: "accept".to_owned(),
             }],
             webhooks,
+            rate_limits: BTreeMap::new(),
         }
     }
 
@@ -227,8 +232,21 @@ impl Config {
     ///
     /// If it can't be written.
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {
-        let text = toml::to_string(self).context("the configuration makes no TOML")?;
+        let text = self.to_table().and_then(|table| toml::to_string(&table));
+        let text = text.context("the configuration makes no TOML")?;
         std::fs::write(file, text).with_context(|| format!("failed to write {}", file.display()))
+    }
+
+    /// What hookline reads: there a rate limit stands with its webhook.
+    fn to_table(&self) -> Result<toml::Table, toml::ser::Error> {
+        let mut table = toml::Table::try_from(self)?;
+        let webhooks = table.get_mut("webhooks").and_then(toml::Value::as_array_mut).into_iter().flatten();
+        for (webhook, written) in self.webhooks.iter().zip(webhooks.filter_map(toml::Value::as_table_mut)) {
+            if let Some(rate_limit) = self.rate_limits.get(&webhook.id) {
+                written.insert("rate_limit".to_owned(), i64::from(*rate_limit).into());
+            }
+        }
+        Ok(table)
     }
 }
 
@@ -298,7 +316,10 @@ mod tests {
             secret: "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX".to_owned(),
             retry_schedule: Some(vec!["200ms".to_owned(), "1s".to_owned()]),
         };
-        let table = written(&config(vec![webhook]));
+        let other = Webhook { id: "wh_other".to_owned(), ..webhook.clone() };
+        let mut config = config(vec![webhook, other]);
+        config.rate_limits.insert("wh_other".to_owned(), 2000);
+        let table = written(&config);
         let expected = [
             (&["data_dir"][..], "\"data\""),
             (&["log", "backend"], "\"embedded\""),
@@ -313,6 +334,8 @@ mod tests {
         assert_eq!(table["gateways"][0]["shared_url"].as_bool(), Some(true));
         assert_eq!(table["webhooks"][0]["events"].to_string(), "[\"PAYMENT_RECEIVED\", \"PAYMENT_FAILED\"]");
         assert_eq!(table["webhooks"][0]["retry_schedule"].to_string(), "[\"200ms\", \"1s\"]");
+        assert!(table["webhooks"][0].get("rate_limit").is_none());
+        assert_eq!(table["webhooks"][1]["rate_limit"].as_integer(), Some(2000));
         assert!(table["dispatcher"].get("probe_schedule").is_none());
         assert!(table["log"].get("kafka").is_none() && !table.contains_key("sealing"));
     }

@@ -4,6 +4,7 @@
 //! [`receiver`] is the integrators and writes down what came; [`checker`] compares the two and says whether
 //! hookline's promises were kept. [`scenario`] runs hookline itself as a child process between them.
 
+pub mod admin;
 pub mod checker;
 pub mod config;
 mod connection;

@@ -9,8 +9,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use hookline_load_tests::report::Report;
 use hookline_load_tests::scenario::kafka_faults::{self, Fault};
-use hookline_load_tests::scenario::{self, Surroundings, kill, spread, steady};
+use hookline_load_tests::scenario::{self, Surroundings, isolation, kill, outage, spread, steady};
 use hookline_load_tests::simulator::Pace;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Runs a scenario against hookline, on the loopback alone.
 #[derive(Debug, Parser)]
@@ -42,6 +43,10 @@ enum Scenario {
     KafkaFaults(KafkaFaultsArguments),
     /// Three dispatchers over Kafka deliver what one can not
     Spread(SpreadArguments),
+    /// A tenth of 1,000 endpoints hang, fail and refuse: the others get theirs as if nothing was
+    Isolation(IsolationArguments),
+    /// An endpoint is down while a backlog grows, and drains it at its rate when it is back; no other is late
+    Outage(OutageArguments),
 }
 
 #[derive(Debug, Args)]
@@ -111,9 +116,84 @@ struct SpreadArguments {
     seconds: u64,
 }
 
+#[derive(Debug, Args)]
+struct IsolationArguments {
+    /// How long is measured in each arm
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(3..=600))]
+    arm_seconds: u64,
+    /// Pairs of arms: everybody healthy, and some bad
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pairs: u16,
+    /// Events per second; without it half of what hookline takes
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    rate: Option<u32>,
+    /// Endpoints in all; each event goes to one of them
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(2..=4000))]
+    endpoints: u16,
+    /// Of those, how many are bad; fewer than all
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=3999))]
+    bad: u16,
+    /// Decides what is posted
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Kill hookline in the middle of bad arms, and judge losses and copies alone
+    #[arg(long)]
+    kill: bool,
+}
+
+impl From<IsolationArguments> for isolation::Options {
+    fn from(arguments: IsolationArguments) -> Self {
+        Self {
+            endpoints: arguments.endpoints,
+            bad: arguments.bad.min(arguments.endpoints - 1),
+            pairs: usize::from(arguments.pairs),
+            measured: Duration::from_secs(arguments.arm_seconds),
+            per_second: arguments.rate,
+            seed: arguments.seed,
+            is_killed: arguments.kill,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct OutageArguments {
+    /// Events for the endpoint that is down
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..=2_000_000))]
+    events: u64,
+    /// Payments per second of which these events are; without it each begins when another is over
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    rate: Option<u32>,
+    /// The endpoint's rate limit: deliveries per second
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    drain_rate: u32,
+    /// Answer this while down, instead of closing the connection
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(500..=599))]
+    status: Option<u16>,
+    /// Decides what is posted
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Kill hookline while the backlog grows, and again while it drains
+    #[arg(long)]
+    kill: bool,
+}
+
+impl From<OutageArguments> for outage::Options {
+    fn from(arguments: OutageArguments) -> Self {
+        Self {
+            events: arguments.events,
+            pace: arguments.rate.map_or(Pace::Closed, |per_second| Pace::Open { per_second }),
+            drain_rate: arguments.drain_rate,
+            status: arguments.status,
+            seed: arguments.seed,
+            is_killed: arguments.kill,
+        }
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    allow_open_files();
     let json = arguments.json;
     match Box::pin(run(arguments)).await {
         Ok(report) => {
@@ -125,6 +205,12 @@ async fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Thousands of endpoints are as many connections. Where the limit can't be raised, whoever needs more says so.
+fn allow_open_files() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<Report> {
@@ -170,5 +256,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
             let options = spread::Options { measured: Duration::from_secs(spread.seconds) };
             spread::run(&surroundings, &options).await
         }
+        Scenario::Isolation(arguments) => isolation::run(&surroundings, &arguments.into()).await,
+        Scenario::Outage(arguments) => outage::run(&surroundings, &arguments.into()).await,
     }
 }

@@ -8,18 +8,15 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use hookline_schemas::time::Clock;
-use http::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use crate::connection;
+use crate::admin::Admin;
 
 /// Between two questions whether it is ready.
 const READY_INTERVAL: Duration = Duration::from_millis(10);
-/// For one answer of the admin address.
-const ADMIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Lines of its output that are shown when it fails.
 const OUTPUT_LINES: usize = 30;
 
@@ -70,12 +67,6 @@ pub struct Hookline {
     admin: SocketAddr,
 }
 
-/// The sum of a metric's samples that carry this label, in the text that Prometheus reads.
-fn sum_of(text: &str, name: &str, label: &str) -> f64 {
-    let samples = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
-    samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-}
-
 /// What a process has used until now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -111,8 +102,7 @@ impl Launch {
             if let Some(status) = child.try_wait()? {
                 bail!("hookline ended before it was ready: {status}\n{}", self.last_output());
             }
-            let answer = connection::get(self.admin, "/readyz", ADMIN_TIMEOUT).await;
-            if answer.is_ok_and(|answer| answer.status() == StatusCode::OK) {
+            if Admin::at(self.admin).get("/readyz").await.is_ok() {
                 return Ok(Hookline { child, process_id, admin: self.admin });
             }
             if clock.elapsed() >= deadline {
@@ -185,9 +175,7 @@ impl Hookline {
     ///
     /// If the admin address does not answer.
     pub async fn metric(&self, name: &str, label: &str) -> anyhow::Result<f64> {
-        let answer = connection::get(self.admin, "/metrics", ADMIN_TIMEOUT).await?;
-        ensure!(answer.status() == StatusCode::OK, "/metrics answered {}", answer.status());
-        Ok(sum_of(&String::from_utf8_lossy(answer.body()), name, label))
+        Ok(Admin::at(self.admin).metrics().await?.sum(name, label))
     }
 
     /// What it has used until now.
@@ -196,13 +184,43 @@ impl Hookline {
     ///
     /// If the process is gone or the system has no `/proc`.
     pub fn usage(&self) -> anyhow::Result<Usage> {
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", self.process_id));
-        let ticks = cpu_ticks(&read("stat")?).context("/proc/PID/stat is not as expected")?;
-        let per_second = rustix::param::clock_ticks_per_second().max(1);
-        let cpu = Duration::from_millis(ticks.saturating_mul(1000) / per_second);
-        let rss_anon_bytes = rss_anon(&read("status")?).context("/proc/PID/status is not as expected")?;
-        Ok(Usage { cpu, rss_anon_bytes })
+        let process = self.process_id.to_string();
+        let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+        let rss_anon_bytes = rss_anon(&status).context("/proc/PID/status is not as expected")?;
+        Ok(Usage { cpu: cpu_of(&process)?, rss_anon_bytes })
     }
+}
+
+/// User and system time of a process; `self` is this one.
+///
+/// # Errors
+///
+/// If the process is gone or the system has no `/proc`.
+pub fn cpu_of(process: &str) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    Ok(duration_of(cpu_ticks(&stat).context("/proc/PID/stat is not as expected")?))
+}
+
+/// The time that all processors of the machine have been busy, whoever made them so.
+///
+/// # Errors
+///
+/// If the system has no `/proc`.
+pub fn cpu_of_machine() -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    Ok(duration_of(busy_ticks(&stat).context("/proc/stat is not as expected")?))
+}
+
+fn duration_of(ticks: u64) -> Duration {
+    Duration::from_millis(ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1))
+}
+
+/// Of the first line, which sums up all processors: all but idle and waiting for a disk, the 4th and 5th field.
+/// What follows the 8th is contained in the others.
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
+    let ticks: Vec<u64> = fields.take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+    Some(ticks.iter().take(3).chain(ticks.get(5..)?).sum())
 }
 
 /// utime + stime, the 14th and 15th field. The second is the name in parentheses and may hold spaces and
@@ -238,10 +256,18 @@ mod tests {
     }
 
     #[test]
-    fn sums_the_samples_of_one_label() {
-        let text =
-            "# TYPE a counter\na{outcome=\"dead\"} 2\na{outcome=\"dead\",b=\"1\"} 3\na{outcome=\"x\"} 9\n";
-        assert!((sum_of(text, "a", "outcome=\"dead\"") - 5.0).abs() < f64::EPSILON);
+    fn the_machine_is_busy_unless_it_is_idle_or_waits() {
+        for (stat, expected) in [
+            (
+                "cpu  1 20 300 9000 9000 4000 50000 600000 7000000 9\ncpu0 1 1 1 1 1 1 1 1 1 1\n",
+                Some(654_321),
+            ),
+            ("cpu0 1 20 300 9000 9000 4000 50000 600000\n", None),
+            ("cpu  1 20\n", None),
+            ("", None),
+        ] {
+            assert_eq!(busy_ticks(stat), expected, "{stat}");
+        }
     }
 
     #[test]

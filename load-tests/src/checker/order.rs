@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hookline_schemas::ids::{EventId, WebhookId};
 
-use super::Evidence;
+use super::{Addressees, Evidence};
 use crate::simulator::Entry;
 
 /// Attempts are started in order, on connections of their own: of two that were started within this time the
@@ -38,11 +38,11 @@ impl fmt::Display for Inversion<'_> {
 type FirstAttempts<'a> = HashMap<(&'a WebhookId, &'a EventId), Duration>;
 
 /// The pairs in the wrong order, by webhook and payment.
-pub(super) fn inversions<'a>(evidence: &Evidence<'a>) -> Vec<Inversion<'a>> {
+pub(super) fn inversions<'a>(evidence: &Evidence<'a>, addressees: &Addressees<'a>) -> Vec<Inversion<'a>> {
     let first_attempts = first_attempts(evidence);
     let mut inversions = Vec::new();
     for (earlier, later) in ordered_pairs(evidence) {
-        for subscription in evidence.subscriptions {
+        for subscription in addressees.of(earlier.1) {
             let tried = |id: &'a EventId| first_attempts.get(&(&subscription.webhook, id)).copied();
             let Some((of_earlier, of_later)) = tried(earlier.0).zip(tried(later.0)) else { continue };
             let disturbed = evidence
@@ -116,6 +116,7 @@ mod tests {
                 event_type: EventType::PaymentReceived,
                 transaction_id: 7,
                 payment: *payment,
+                addressee: None,
                 posted: 1,
                 bodies: BTreeSet::from([1]),
                 first_posted: millis(*posted),
@@ -152,7 +153,7 @@ mod tests {
             disturbances,
             copy_window: COPY_WINDOW,
         };
-        inversions(&evidence).len()
+        inversions(&evidence, &Addressees::new(&subscriptions)).len()
     }
 
     #[test]

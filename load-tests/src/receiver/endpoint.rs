@@ -52,18 +52,19 @@ pub(super) async fn answer(
     }
     let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| anyhow!(error))?.to_bytes();
     let profile = *locked(&endpoint.profile);
-    if let Profile::Slow(delay) = profile {
+    if let Profile::Slow(delay) | Profile::Hang(delay) = profile {
         // Whoever hangs up meanwhile was not answered: this future is dropped, and nothing is recorded.
         tokio::time::sleep(delay).await;
     }
     let mut delivery = judge(&endpoint.key, &head.headers, &body, state.clock.wall().unix_seconds());
     let status = match (profile, delivery.fault) {
-        (Profile::Down, _) => None,
+        (Profile::Down | Profile::Hang(_), _) => None,
         (_, Some(Fault::IziSignature | Fault::StandardSignature)) => Some(StatusCode::UNAUTHORIZED),
         (_, Some(Fault::NotAPayload | Fault::IdMismatch)) => Some(StatusCode::BAD_REQUEST),
         (Profile::Flaky { per_cent }, None) if refuses(state, per_cent) => {
             Some(StatusCode::INTERNAL_SERVER_ERROR)
         }
+        (Profile::Status(status), None) => Some(StatusCode::from_u16(status)?),
         (Profile::Healthy | Profile::Flaky { .. } | Profile::Slow(_), None) => Some(StatusCode::OK),
     };
     delivery.webhook = endpoint.webhook.clone();

@@ -9,7 +9,7 @@ mod endpoint;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,10 @@ pub enum Profile {
     },
     /// Answers 200 after this time.
     Slow(Duration),
+    /// Says nothing for this time, then closes the connection.
+    Hang(Duration),
+    /// Answers this status at once.
+    Status(u16),
     /// Closes the connection without an answer, until it is told otherwise.
     Down,
 }
@@ -131,6 +135,7 @@ struct State {
     random: Mutex<StdRng>,
     accepted: AtomicU64,
     forgotten: AtomicU64,
+    connections: AtomicUsize,
 }
 
 impl Receiver {
@@ -157,6 +162,7 @@ impl Receiver {
             random: Mutex::new(StdRng::seed_from_u64(seed)),
             accepted: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
+            connections: AtomicUsize::new(0),
         });
         let stop = CancellationToken::new();
         let mut server = JoinSet::new();
@@ -189,6 +195,11 @@ impl Receiver {
     /// How many deliveries came after the limit was reached. Not zero: a verdict would not be true.
     pub fn forgotten(&self) -> u64 {
         self.state.forgotten.load(Ordering::Relaxed)
+    }
+
+    /// Connections that are open now.
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::Relaxed)
     }
 
     /// Stops; once this returns the port is closed, and so is every connection.
@@ -237,10 +248,9 @@ async fn serve(listener: TcpListener, state: Arc<State>, stop: CancellationToken
 
 async fn serve_connection(stream: TcpStream, state: Arc<State>) {
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
-        let state = Arc::clone(&state);
-        async move { endpoint::answer(&state, request).await }
-    });
+    let service = service_fn(|request| endpoint::answer(&state, request));
+    state.connections.fetch_add(1, Ordering::Relaxed);
     // An error is the caller's connection ending, or ours at an endpoint that is down.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    state.connections.fetch_sub(1, Ordering::Relaxed);
 }

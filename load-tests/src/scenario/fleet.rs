@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use futures::future::try_join_all;
 use hookline_schemas::time::Clock;
 
+use crate::admin::Admin;
 use crate::process::{Hookline, Launch, Role, Usage};
 
 /// From SIGTERM to the exit.
@@ -72,6 +73,11 @@ impl Fleet {
     fn member(&mut self, name: &str) -> anyhow::Result<&mut Member> {
         let member = self.members.iter_mut().find(|member| member.name == name);
         member.with_context(|| format!("there is no {name}"))
+    }
+
+    /// Where this one tells about itself, whether it runs or not.
+    pub(super) fn admin(&mut self, name: &str) -> anyhow::Result<Admin> {
+        Ok(Admin::at(self.member(name)?.launch.admin))
     }
 
     fn running(&mut self, name: &str) -> anyhow::Result<Hookline> {

@@ -6,8 +6,12 @@ mod bench;
 mod brokers;
 pub mod demo;
 mod fleet;
+pub mod isolation;
 pub mod kafka_faults;
 pub mod kill;
+mod lateness;
+pub mod outage;
+mod sites;
 pub mod spread;
 pub mod steady;
 

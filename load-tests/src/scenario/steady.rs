@@ -1,22 +1,18 @@
 //! Steady load, nothing breaks: how fast, how late, and at what cost; and nothing lost, nothing twice.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use hookline_schemas::event::EventType;
 use hookline_schemas::ids::WebhookId;
 use tokio_util::sync::CancellationToken;
 
 use super::bench::{Bench, Layout, Subscriber};
 use super::fleet::Fleet;
-use super::{Surroundings, per_second, progress_line};
+use super::{Surroundings, lateness, per_second, progress_line};
 use crate::process::Usage;
 use crate::receiver::{Delivery, Profile};
 use crate::report::{Report, rounded, watched};
-use crate::simulator::{
-    Ledger, Mix, Options as SimulatorOptions, Pace, PlanOptions, RetryRule, Simulator, histogram, micros,
-};
+use crate::simulator::{Ledger, Mix, Options as SimulatorOptions, Pace, PlanOptions, RetryRule, Simulator};
 
 /// After the last answer, until all has to be delivered.
 const DRAIN_WITHIN: Duration = Duration::from_secs(120);
@@ -111,24 +107,8 @@ fn add_figures(report: &mut Report, ledger: &Ledger, deliveries: &[Delivery]) {
     report.figure("posts_per_second", rounded(per_second(ledger.posts, seconds)));
     report.latency(["answer_p50_ms", "answer_p99_ms", "answer_p999_ms"], &ledger.answer_micros);
     report.latency(["check_p50_ms", "check_p99_ms", "check_p999_ms"], &ledger.check_micros);
-    let delivery = delivery_micros(ledger, deliveries);
+    let delivery = lateness::of(ledger, deliveries, |_, _| true);
     report.latency(["delivery_p50_ms", "delivery_p99_ms", "delivery_p999_ms"], &delivery);
-}
-
-/// From the answer, which came once the event was durable, to the first receipt at each webhook; zero where
-/// the receiver was faster than the answer.
-fn delivery_micros(ledger: &Ledger, deliveries: &[Delivery]) -> Histogram<u64> {
-    let mut histogram = histogram();
-    let mut seen = HashSet::new();
-    for delivery in deliveries.iter().filter(|delivery| delivery.is_accepted()) {
-        let answered = ledger.entries.get(&delivery.event_id).and_then(|entry| entry.answered);
-        if let Some(answered) = answered
-            && seen.insert((&delivery.webhook, &delivery.event_id))
-        {
-            histogram.saturating_record(micros(delivery.received_at.saturating_sub(answered)));
-        }
-    }
-    histogram
 }
 
 /// CPU time of hookline from the first post until all was delivered. Two denominators, because half of the
@@ -147,59 +127,12 @@ fn add_cost(report: &mut Report, ledger: &Ledger, before: Usage, after: Usage) {
 
 #[cfg(test)]
 mod tests {
-    use hookline_schemas::ids::EventId;
-    use hookline_schemas::notification::NotificationType;
-
     use super::*;
     use crate::checker::Verdict;
-    use crate::simulator::Entry;
-
-    fn ledger() -> Ledger {
-        let mut ledger = Ledger::new();
-        let entry = Entry {
-            kind: NotificationType::Pay,
-            event_type: EventType::PaymentReceived,
-            transaction_id: 7,
-            payment: 1,
-            posted: 1,
-            bodies: std::collections::BTreeSet::from([1]),
-            first_posted: Duration::from_millis(10),
-            answered: Some(Duration::from_millis(20)),
-        };
-        ledger.entries.insert(EventId::new("evt_2"), entry.clone());
-        ledger.entries.insert(EventId::new("evt_1"), entry);
-        ledger
-    }
-
-    fn delivery(webhook: &str, at: u64, status: u16) -> Delivery {
-        Delivery {
-            webhook: WebhookId::new(webhook),
-            event_id: EventId::new("evt_1"),
-            event_type: Some(EventType::PaymentReceived),
-            transaction: None,
-            received_at: Duration::from_millis(at),
-            answered_at: Duration::from_millis(at),
-            fault: None,
-            status,
-        }
-    }
-
-    #[test]
-    fn delivery_is_timed_to_the_first_receipt_of_each_event_at_each_webhook() {
-        let deliveries = [
-            delivery("wh_1", 21, 500),
-            delivery("wh_1", 25, 200),
-            delivery("wh_1", 90, 200),
-            delivery("wh_2", 19, 200),
-            Delivery { event_id: EventId::new("evt_2"), ..delivery("wh_1", 22, 200) },
-        ];
-        let micros = delivery_micros(&ledger(), &deliveries);
-        assert_eq!((micros.len(), micros.max() / 10), (3, 500));
-    }
 
     #[test]
     fn cost_is_per_million() {
-        let ledger = Ledger { posts: 2_000, accepted: 1_000, ..ledger() };
+        let ledger = Ledger { posts: 2_000, accepted: 1_000, ..Ledger::new() };
         let usage = |millis| Usage { cpu: Duration::from_millis(millis), rss_anon_bytes: 0 };
         let mut report = Report::new("steady", &Verdict::default());
         add_cost(&mut report, &ledger, usage(100), usage(150));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use hookline_schemas::event::EventType;
-use hookline_schemas::ids::EventId;
+use hookline_schemas::ids::{EventId, WebhookId};
 use hookline_schemas::notification::NotificationType;
 
 /// One event: all notifications that tell of it, however often they were posted. Times count from the start
@@ -20,6 +20,8 @@ pub struct Entry {
     pub transaction_id: u64,
     /// The number of the payment that it belongs to.
     pub payment: u64,
+    /// The only webhook that it may go to; without one, all that asked for its type.
+    pub addressee: Option<WebhookId>,
     /// Posts in all: the first ones, retries, duplicates, and a Confirm after its Pay.
     pub posted: u32,
     /// Hashes of the different bodies among them: a Confirm after its Pay is a second one, a retry is not.
@@ -169,6 +171,7 @@ mod tests {
             event_type: EventType::PaymentReceived,
             transaction_id: 7,
             payment: 1,
+            addressee: None,
             posted,
             bodies: BTreeSet::from([u64::from(posted)]),
             first_posted: Duration::from_secs(1),

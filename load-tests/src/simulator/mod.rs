@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use ledger::{Entry, Ledger, Unanswered, histogram, micros};
-pub use plan::{CallbackUrl, Mix, Payment, PlanOptions, Step, Story, payment};
+pub use plan::{CallbackUrl, Mix, Payment, PlanOptions, Site, Step, Story, payment};
 pub use retry::RetryRule;
 use worker::Worker;
 

@@ -1,9 +1,12 @@
 //! What is posted for the n-th payment: a pure function of the seed and n, so that the same seed gives the
 //! same notifications, whatever the order in which workers take them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use hookline_schemas::ids::{GatewayId, WebhookId};
 use hookline_schemas::money::Amount;
+use hookline_schemas::secret::Secret;
 use hookline_schemas::time::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -89,6 +92,19 @@ impl Mix {
     }
 }
 
+/// One of several sites for which payments are posted, whose events go to one webhook alone.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The gateway in the typed URLs.
+    pub gateway_id: GatewayId,
+    /// Its public id, part of every event's identity.
+    pub public_id: String,
+    /// The API secret to sign with; no other site has it.
+    pub api_secret: Secret,
+    /// The only one of its organization.
+    pub webhook: WebhookId,
+}
+
 /// The part of the simulator's options that decides what is posted.
 #[derive(Debug, Clone)]
 pub struct PlanOptions {
@@ -105,6 +121,16 @@ pub struct PlanOptions {
     pub duplicate_share: f64,
     /// The longest time between a Check and what follows; the actual one is random.
     pub longest_payer_delay: Duration,
+    /// Payments take turns with these sites. Where there are none, every payment is the target's own.
+    pub sites: Arc<[Site]>,
+}
+
+impl PlanOptions {
+    /// The site of the payment with this number, if it is not the target's own.
+    pub fn site(&self, number: u64) -> Option<&Site> {
+        let turn = usize::try_from(number).unwrap_or_default().checked_rem(self.sites.len())?;
+        self.sites.get(turn)
+    }
 }
 
 impl Default for PlanOptions {
@@ -116,6 +142,7 @@ impl Default for PlanOptions {
             shared_url_share: 0.2,
             duplicate_share: 0.02,
             longest_payer_delay: Duration::ZERO,
+            sites: Arc::default(),
         }
     }
 }
@@ -278,6 +305,21 @@ mod tests {
                 assert_eq!((step.url, step.again), expected, "{:?}", step.fixture.shape);
             }
         }
+    }
+
+    #[test]
+    fn payments_take_turns_with_the_sites() {
+        let site = |number: u32| Site {
+            gateway_id: GatewayId::new(format!("gw_{number}")),
+            public_id: format!("pk_{number}"),
+            api_secret: Secret::new("api-secret"),
+            webhook: WebhookId::new(format!("wh_{number}")),
+        };
+        let options = PlanOptions { sites: (0..3).map(site).collect(), ..PlanOptions::default() };
+        let turns: Vec<&str> =
+            (0..5).filter_map(|number| Some(options.site(number)?.public_id.as_str())).collect();
+        assert_eq!(turns, ["pk_0", "pk_1", "pk_2", "pk_0", "pk_1"]);
+        assert!(PlanOptions::default().site(7).is_none());
     }
 
     #[test]

@@ -9,18 +9,22 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use hookline_schemas::ids::GatewayId;
+use hookline_schemas::signature::ContentKey;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 
+use super::Shared;
 use super::ledger::{Entry, Ledger, Unanswered, micros};
 use super::plan::{CallbackUrl, Payment, Step};
-use super::{Shared, Target};
 use crate::connection::Connection;
 use crate::fixtures::Fixture;
 
 /// A body with its signatures, ready to be posted as often as it takes.
 struct Signed<'a> {
     fixture: &'a Fixture,
+    /// In the typed URL.
+    gateway_id: GatewayId,
     content_hmac: String,
     x_content_hmac: String,
 }
@@ -60,7 +64,7 @@ impl Worker {
         // How late the worker was is added to what follows the Check as well: the payer did not wait for it.
         let lateness = self.shared.clock.elapsed().saturating_sub(due);
         if let Some(check) = &payment.check {
-            if !self.ask(check, due).await {
+            if !self.ask(payment.number, check, due).await {
                 return;
             }
             if !payment.payer_delay.is_zero() {
@@ -78,8 +82,8 @@ impl Worker {
     }
 
     /// Posts a Check once: no retry of it is documented. Whether the payment goes on.
-    async fn ask(&mut self, check: &Step, due: Duration) -> bool {
-        let signed = self.sign(&check.fixture);
+    async fn ask(&mut self, payment: u64, check: &Step, due: Duration) -> bool {
+        let signed = self.sign(payment, &check.fixture);
         let code = self.post(&signed, check.url).await;
         let now = self.shared.clock.elapsed();
         match code {
@@ -99,12 +103,13 @@ impl Worker {
     /// Posts a notification until it is answered with code 0, or given up. Whether it was answered.
     async fn notify(&mut self, payment: u64, step: &Step, url: CallbackUrl, due: Duration) -> bool {
         let fixture = &step.fixture;
-        let Some((id, event_type)) =
-            fixture.event_id(&self.shared.target.public_id).zip(fixture.event_type())
-        else {
+        let site = self.shared.options.plan.site(payment);
+        let public_id = site.map_or(&self.shared.target.public_id, |site| &site.public_id);
+        let addressee = site.map(|site| site.webhook.clone());
+        let Some((id, event_type)) = fixture.event_id(public_id).zip(fixture.event_type()) else {
             return false;
         };
-        let signed = self.sign(fixture);
+        let signed = self.sign(payment, fixture);
         let mut posted = 0_u32;
         loop {
             posted += 1;
@@ -113,6 +118,7 @@ impl Worker {
                 event_type,
                 transaction_id: fixture.transaction_id,
                 payment,
+                addressee: addressee.clone(),
                 posted: 0,
                 bodies: BTreeSet::new(),
                 first_posted: self.shared.clock.elapsed(),
@@ -150,7 +156,7 @@ impl Worker {
         self.turn = self.turn.wrapping_add(1);
         let turn = self.turn.checked_rem(self.connections.len())?;
         let connection = self.connections.get_mut(turn)?;
-        let answer = match request(&self.shared.target, connection.address(), signed, url) {
+        let answer = match request(connection.address(), signed, url) {
             Ok(request) => connection.send(request, within).await,
             Err(error) => Err(error),
         };
@@ -162,24 +168,28 @@ impl Worker {
         code
     }
 
-    fn sign<'a>(&self, fixture: &'a Fixture) -> Signed<'a> {
+    fn sign<'a>(&self, payment: u64, fixture: &'a Fixture) -> Signed<'a> {
+        let site = self.shared.options.plan.site(payment);
+        let gateway_id = site.map_or(&self.shared.target.gateway_id, |site| &site.gateway_id);
+        let key = site.map(|site| ContentKey::new(&site.api_secret));
+        let key = key.as_ref().unwrap_or(&self.shared.key);
         Signed {
             fixture,
-            content_hmac: self.shared.key.sign(&fixture.body),
-            x_content_hmac: self.shared.key.sign(&fixture.decoded_body()),
+            gateway_id: gateway_id.clone(),
+            content_hmac: key.sign(&fixture.body),
+            x_content_hmac: key.sign(&fixture.decoded_body()),
         }
     }
 }
 
 fn request(
-    target: &Target,
     address: SocketAddr,
     signed: &Signed<'_>,
     url: CallbackUrl,
 ) -> anyhow::Result<Request<Full<Bytes>>> {
     let path = match url {
         CallbackUrl::Typed => {
-            format!("/payments/cloudpayments/{}/{}", target.gateway_id, signed.fixture.kind())
+            format!("/payments/cloudpayments/{}/{}", signed.gateway_id, signed.fixture.kind())
         }
         CallbackUrl::Shared => "/payments/cloudpayments/callback".to_owned(),
     };

@@ -130,6 +130,40 @@ async fn a_slow_endpoint_records_only_those_who_waited() {
 }
 
 #[tokio::test]
+async fn an_endpoint_answers_the_status_that_it_is_told_except_to_strangers() {
+    let receiver = receiver(Profile::Status(429), Limits::default()).await;
+    let url = receiver.url(&WebhookId::new("wh_1"));
+    assert_eq!(deliver(&url, OURS, "evt_1").await.expect("an answer"), 429);
+    assert_eq!(deliver(&url, THEIRS, "evt_2").await.expect("an answer"), 401);
+    let statuses: Vec<u16> = receiver.snapshot().iter().map(|delivery| delivery.status).collect();
+    assert_eq!((statuses, receiver.accepted()), (vec![429, 401], 0));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_says_nothing_and_lets_go_of_those_who_gave_up() {
+    let receiver = receiver(Profile::Hang(Duration::from_secs(60)), Limits::default()).await;
+    let url = receiver.url(&WebhookId::new("wh_1"));
+    let waiting = (0..20).map(|number| {
+        let url = url.clone();
+        async move {
+            let event = format!("evt_{number}");
+            tokio::time::timeout(Duration::from_millis(200), deliver(&url, OURS, &event)).await
+        }
+    });
+    assert!(futures::future::join_all(waiting).await.iter().all(Result::is_err));
+    let clock = Clock::start();
+    while receiver.connections() > 0 {
+        assert!(clock.elapsed() < Duration::from_secs(10), "{} connections", receiver.connections());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(receiver.snapshot().len(), 0);
+    let short = Profile::Hang(Duration::from_millis(50));
+    receiver.set_profile(&WebhookId::new("wh_1"), short);
+    assert!(deliver(&url, OURS, "evt_1").await.is_err());
+    assert_eq!((only(&receiver).status, receiver.accepted()), (0, 0));
+}
+
+#[tokio::test]
 async fn the_record_is_bounded_and_says_so() {
     let receiver = receiver(Profile::Healthy, Limits { deliveries: 2 }).await;
     for number in 0..5 {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use hookline_load_tests::fixtures::form_decoded;
 use hookline_load_tests::simulator::{
-    Ledger, Mix, Options, Pace, PlanOptions, RetryRule, Simulator, Story, Target,
+    Ledger, Mix, Options, Pace, PlanOptions, RetryRule, Simulator, Site, Story, Target,
 };
 use hookline_schemas::event::EventType;
-use hookline_schemas::ids::{EventId, GatewayId, Meaning};
+use hookline_schemas::ids::{EventId, GatewayId, Meaning, WebhookId};
 use hookline_schemas::secret::Secret;
 use hookline_schemas::signature::ContentKey;
 use hookline_schemas::time::Clock;
@@ -170,6 +170,35 @@ async fn a_pay_and_its_confirm_are_one_event() {
     assert_eq!((ledger.entries.len(), ledger.accepted), (10, 20));
     let is_received = |event_type| event_type == EventType::PaymentReceived;
     assert!(ledger.entries.values().all(|entry| entry.posted == 2 && is_received(entry.event_type)));
+}
+
+#[tokio::test]
+async fn sites_take_turns_each_with_its_url_its_secret_and_its_webhook() {
+    let stub = Stub::start(|_, _| ACCEPTED).await;
+    let site = |number: u32| Site {
+        gateway_id: GatewayId::new(format!("gw_{number}")),
+        public_id: format!("pk_{number}"),
+        api_secret: Secret::new(format!("secret-{number}")),
+        webhook: WebhookId::new(format!("wh_{number}")),
+    };
+    let ledger =
+        run(&stub, options(9, PlanOptions { sites: (0..3).map(site).collect(), ..purchases() })).await;
+    for number in 0..3_u32 {
+        let key = ContentKey::new(&Secret::new(format!("secret-{number}")));
+        let prefix = format!("/payments/cloudpayments/gw_{number}/");
+        let posted = stub.posted().into_iter().filter(|posted| posted.path.starts_with(&prefix));
+        let posted: Vec<Posted> = posted.collect();
+        assert_eq!(posted.len(), 6, "{posted:?}");
+        assert!(posted.iter().all(|posted| key.verifies(&posted.body, posted.header("content-hmac"))));
+        let webhook = WebhookId::new(format!("wh_{number}"));
+        let events = ledger.entries.iter().filter(|(_, entry)| entry.addressee.as_ref() == Some(&webhook));
+        for (id, entry) in events {
+            let transaction = entry.transaction_id.to_string();
+            assert_eq!(*id, EventId::compute(&format!("pk_{number}"), Meaning::Received, &transaction));
+            assert_eq!(entry.payment % 3, u64::from(number));
+        }
+    }
+    assert_eq!(ledger.entries.len(), 9);
 }
 
 #[tokio::test]
