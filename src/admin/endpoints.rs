@@ -14,7 +14,7 @@ pub(super) async fn answer(endpoints: Option<&Endpoints>, method: &Method, path:
     let Some(endpoints) = endpoints else {
         return refusal(StatusCode::NOT_FOUND, "this process has no dispatcher");
     };
-    let segments: Vec<_> = path.trim_start_matches(PATH).split('/').skip(1).collect();
+    let segments: Vec<_> = path.strip_prefix(PATH).unwrap_or_default().split('/').skip(1).collect();
     let wanted = match (method, segments.as_slice()) {
         (&Method::GET | &Method::HEAD, []) => return statuses(endpoints, None).await,
         (&Method::GET | &Method::HEAD, [webhook]) => return statuses(endpoints, Some(webhook)).await,

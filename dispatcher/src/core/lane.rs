@@ -115,6 +115,11 @@ impl Lane {
         self.unloaded + (self.ready.len() + in_place + self.exceptions.len()) as u64
     }
 
+    /// How many of them wait in order.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.backlog() - self.exceptions.len() as u64
+    }
+
     /// What became of everything below the tail.
     pub(crate) fn counts(&self) -> LaneCounts {
         self.counts
@@ -268,6 +273,12 @@ impl Lane {
         Some((offset, delivery))
     }
 
+    /// Whether there is a delivery to try an endpoint with that is down: an exception only where nothing waits
+    /// in order.
+    pub(crate) fn has_something_to_probe_with(&self) -> bool {
+        !self.ready.is_empty() || (self.is_caught_up() && self.first_due_exception().is_some())
+    }
+
     /// The head, without taking it.
     pub(crate) fn head(&self) -> Option<(Offset, &LaneDelivery)> {
         self.ready.iter().next().map(|(offset, delivery)| (*offset, delivery))
@@ -359,7 +370,11 @@ impl Lane {
         } else if offset >= self.tail {
             self.struck.insert(offset, LaneSettled::Delivered);
         } else if offset >= self.next_load {
-            self.unloaded = self.unloaded.saturating_sub(1);
+            if self.unloaded > 0 {
+                self.unloaded -= 1;
+            } else {
+                self.counts.registered += 1;
+            }
             self.struck.insert(offset, LaneSettled::Delivered);
             self.counts.delivered += 1;
             self.dirty = true;

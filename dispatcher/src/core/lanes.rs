@@ -11,6 +11,7 @@ use super::defect::{self, Defect};
 use super::endpoint::EndpointLane;
 use super::lane::{Lane, LaneDelivery, LaneSettled, Place, READY_WHILE_DOWN, READY_WHILE_SENDING, Written};
 use super::outcomes::{Attempt, Target};
+use super::remote::NEARLY_CAUGHT_UP;
 use super::shard::LaneShard;
 use super::{Action, AttemptKey, Core, EndpointKey, Prepared, ResumedLane, Timer, schedule};
 
@@ -171,7 +172,7 @@ impl Core {
     /// Coming back with nothing left in order: what comes goes straight out, at a pace that is still slow.
     fn close_once_caught_up(&mut self, key: EndpointKey) {
         let endpoint = self.endpoint_mut(key);
-        if endpoint.breaker == Breaker::HalfOpen && endpoint.owned().is_some_and(Lane::is_caught_up) {
+        if endpoint.breaker == Breaker::HalfOpen && endpoint.owned().is_some_and(Lane::is_nearly_caught_up) {
             endpoint.breaker.close();
             endpoint.owned_mut().into_iter().for_each(|lane| lane.dirty = true);
         }
@@ -196,11 +197,17 @@ impl Core {
         }
     }
 
-    /// Whether an attempt of the lane may start. While a lane drains nobody else sends to its endpoint.
+    /// Among how many the rate is shared: the others send nothing while much waits in order.
+    fn lane_share(&self, key: EndpointKey) -> NonZeroU32 {
+        let drains = self.endpoint(key).owned().is_some_and(|lane| lane.waiting() > NEARLY_CAUGHT_UP);
+        if drains { NonZeroU32::MIN } else { self.dispatchers }
+    }
+
+    /// Takes an attempt of the lane from the rate, if it may start; who starts it counts it as in flight.
     fn take_permit(&mut self, key: EndpointKey) -> bool {
-        let now = self.now;
+        let (now, share) = (self.now, self.lane_share(key));
         let endpoint = self.endpoint_mut(key);
-        endpoint.free_permits() > 0 && endpoint.take_rate(NonZeroU32::MIN, now)
+        endpoint.free_permits() > 0 && endpoint.take_rate(share, now)
     }
 
     /// One attempt at an endpoint that is down, once it is due: the head, and every other time its
@@ -208,9 +215,9 @@ impl Core {
     fn probe(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
         let now = self.now;
         let endpoint = self.endpoint_mut(key);
-        let waits = endpoint.owned().is_some_and(|lane| !lane.is_drained());
-        let is_due = waits && endpoint.breaker.is_probe_due(now);
-        if !is_due || !endpoint.take_rate(NonZeroU32::MIN, now) {
+        let is_due = endpoint.breaker.is_probe_due(now);
+        let is_possible = endpoint.owned().is_some_and(Lane::has_something_to_probe_with);
+        if !is_due || !is_possible || !endpoint.take_rate(NonZeroU32::MIN, now) {
             return;
         }
         let Breaker::Open { failed_probes, .. } = endpoint.breaker else { return };
@@ -265,7 +272,8 @@ impl Core {
         let deadline = self.now.after(self.settings.attempt_timeout);
         let (event, number) = (Prepared::new(delivery.parked.event.clone()), delivery.tries);
         let target = Target::Lane { offset, delivery };
-        self.attempts.insert(attempt, Attempt { endpoint: key, deadline, is_probe, target });
+        self.attempts
+            .insert(attempt, Attempt { endpoint: key, deadline, is_probe, is_outdated: false, target });
         actions.push(Action::Attempt { attempt, webhook, event, number });
     }
 
@@ -301,17 +309,19 @@ impl Core {
 
     fn lane_due(&self, key: EndpointKey, lane: &Lane) -> Option<Timestamp> {
         let endpoint = self.endpoint(key);
-        let exception = lane.first_due_exception().map(|(_, due)| due);
+        // Nothing goes out before the rate allows it.
+        let rate = endpoint.rate_free_at(self.now).unwrap_or(self.now);
         if endpoint.is_down() {
             let head = lane.head().map(|(_, head)| head.parked.deadline);
             // With nothing at hand to probe with, its loading or its append looks again.
-            let is_probed = !endpoint.is_silent() && (head.is_some() || exception.is_some());
-            let probe = endpoint.breaker.next_probe().filter(|_| is_probed);
+            let is_probed = !endpoint.is_silent() && lane.has_something_to_probe_with();
+            let probe = endpoint.breaker.next_probe().filter(|_| is_probed).map(|due| due.max(rate));
             let dying = lane.first_dying_exception().map(|(_, deadline)| deadline);
             [probe, head, dying].into_iter().flatten().min()
         } else {
             // With no permit free, the end of an attempt looks again.
-            exception.filter(|_| endpoint.free_permits() > 0)
+            let exception = lane.first_due_exception().filter(|_| endpoint.free_permits() > 0);
+            exception.map(|(_, due)| due.max(rate))
         }
     }
 

@@ -41,7 +41,9 @@ impl Core {
             match (before, after) {
                 (Some(before), Some(after)) => self.change_webhook(key, &before, &after, actions),
                 (Some(_), None) => self.cancel(key),
-                (None, _) => {}
+                // It comes again under its id, perhaps elsewhere.
+                (None, Some(_)) => self.start_anew(key),
+                (None, None) => {}
             }
             self.pump(key, actions);
         }
@@ -73,15 +75,18 @@ impl Core {
         if let Some(lane) = endpoint.owned_mut() {
             lane.dirty = true;
         }
-        // The probe of the time before would tell of the time before.
+        // What is in flight would tell of the time before.
         for attempt in self.attempts.values_mut().filter(|attempt| attempt.endpoint == key) {
+            attempt.is_outdated = true;
             attempt.is_probe = false;
         }
     }
 
     /// The webhook is no more: its backlog is given up, in memory or not, but for what is in flight.
     pub(super) fn cancel(&mut self, key: EndpointKey) {
-        if let Some(lane) = self.endpoint_mut(key).owned_mut() {
+        let endpoint = self.endpoint_mut(key);
+        endpoint.disabled = None;
+        if let Some(lane) = endpoint.owned_mut() {
             lane.cancel();
         }
     }
@@ -91,7 +96,7 @@ impl Core {
     pub(super) fn disable(&mut self, key: EndpointKey, reason: DisabledReason, actions: &mut Vec<Action>) {
         let at = self.now;
         let endpoint = self.endpoint_mut(key);
-        if endpoint.disabled.is_some() || endpoint.owned().is_none() {
+        if endpoint.disabled.is_some() || endpoint.owned().is_none() || endpoint.webhook.is_none() {
             return;
         }
         endpoint.disabled = Some(Disabled { at, reason, is_announced: false });
@@ -159,6 +164,9 @@ impl Core {
             return Err(ByHandError::Paused);
         }
         endpoint.probe_by_hand = endpoint.disabled.is_some();
+        if endpoint.disabled.is_some() && !endpoint.breaker.is_open() {
+            endpoint.breaker = Breaker::in_doubt(now);
+        }
         endpoint.breaker.hurry(now);
         if let Some(lane) = endpoint.owned_mut().filter(|lane| lane.is_caught_up()) {
             lane.hurry_exception(now);

@@ -138,7 +138,7 @@ pub(crate) enum Input {
     /// What became of each webhook's deliveries in an earlier life.
     Tallied { partition: Partition, records: Vec<TallyRecord> },
     /// A put of a piece of a tally ended.
-    TallyPut { partition: Partition, epoch: Epoch },
+    TallyPut { partition: Partition, epoch: Epoch, piece: u64, acknowledged: bool },
     /// A partition of `parked` is ours, with its lanes as they are written down.
     LanesGranted { partition: Partition, epoch: Epoch, registered: Offset, lanes: Vec<ResumedLane> },
     /// Another owner waits for a partition of `events` or `parked`: settle what is in flight, and let go.
@@ -337,9 +337,8 @@ impl Core {
                 self.grant_events(partition, epoch, committed, totals);
             }
             Input::Tallied { partition, records } => self.resume_tally(partition, &records),
-            Input::TallyPut { partition, epoch } => {
-                let window = self.windows.get_mut(&partition).filter(|window| window.epoch == epoch);
-                window.into_iter().for_each(|window| window.tally.end_write());
+            Input::TallyPut { partition, epoch, piece, acknowledged } => {
+                self.finish_tally_put(partition, epoch, piece, acknowledged);
             }
             Input::Remembered { partition, events } => self.remember(partition, &events),
             Input::LanesGranted { partition, epoch, registered, lanes } => {

@@ -21,6 +21,8 @@ pub(super) struct Attempt {
     pub(super) deadline: Timestamp,
     /// Whether it is the probe of an open breaker.
     pub(super) is_probe: bool,
+    /// It began when the webhook was another one, perhaps at another URL: it teaches nothing.
+    pub(super) is_outdated: bool,
     /// For what.
     pub(super) target: Target,
 }
@@ -57,8 +59,10 @@ impl Core {
         let Some(attempt) = self.attempts.remove(&key) else { return };
         let endpoint = attempt.endpoint;
         self.endpoint_mut(endpoint).in_flight -= usize::from(!defect::is(Defect::PermitLeaked));
-        self.learn(&attempt, outcome);
-        self.disable_if_hopeless(&attempt, outcome, actions);
+        if !attempt.is_outdated {
+            self.learn(&attempt, outcome);
+            self.disable_if_hopeless(&attempt, outcome, actions);
+        }
         match attempt.target {
             Target::Window(delivery) => self.finish_window_attempt(delivery, outcome, actions),
             Target::Lane { offset, delivery } => {
@@ -96,7 +100,10 @@ impl Core {
             let allowed = endpoint.concurrency.share(dispatchers);
             endpoint.concurrency.grow(endpoint.in_flight + 1, allowed, cap);
         }
-        if endpoint.breaker == Breaker::HalfOpen && endpoint.concurrency.limit() >= cap {
+        // The pace is back, or more than what is asked for.
+        let limit = endpoint.concurrency.limit();
+        let is_enough = limit >= cap || (outcome.is_delivered() && (endpoint.in_flight + 1) * 2 < limit);
+        if endpoint.breaker == Breaker::HalfOpen && is_enough {
             endpoint.breaker.close();
         }
         let breaker = endpoint.breaker;

@@ -1,4 +1,4 @@
-//! Partitions come and go: grants, drains, losses; and the positions that are committed for them.
+//! Partitions come and go: grants, drains, losses; and the positions and tallies that are written for them.
 //!
 //! A partition that is revoked is drained: nothing new is started for it, what is in flight is waited for, and
 //! it is let go once all is settled and committed, at the latest at the drain's deadline. In a window, what
@@ -50,11 +50,26 @@ impl Core {
 
     /// Goes on counting where an earlier owner stopped.
     pub(super) fn resume_tally(&mut self, partition: Partition, records: &[TallyRecord]) {
-        for (webhook, totals) in records.iter().flat_map(|record| &record.webhooks) {
-            let endpoint = self.endpoint_of(webhook);
-            if let Some(window) = self.windows.get_mut(&partition) {
-                window.tally.resume(endpoint, totals);
+        for record in records {
+            for (webhook, totals) in &record.webhooks {
+                let endpoint = self.endpoint_of(webhook);
+                if let Some(window) = self.windows.get_mut(&partition) {
+                    window.tally.resume(endpoint, totals, Offset(record.watermark));
+                }
             }
+        }
+    }
+
+    /// A piece of a tally has been written down, or is to be again.
+    pub(super) fn finish_tally_put(
+        &mut self,
+        partition: Partition,
+        epoch: Epoch,
+        piece: u64,
+        acknowledged: bool,
+    ) {
+        if let Some(window) = self.windows.get_mut(&partition).filter(|window| window.epoch == epoch) {
+            window.tally.end_write(piece, acknowledged);
         }
     }
 

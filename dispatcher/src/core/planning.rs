@@ -234,7 +234,8 @@ impl Core {
         };
         self.endpoint_mut(endpoint).in_flight += 1;
         let target = Target::Window(key);
-        self.attempts.insert(attempt, Attempt { endpoint, deadline, is_probe: false, target });
+        self.attempts
+            .insert(attempt, Attempt { endpoint, deadline, is_probe: false, is_outdated: false, target });
         actions.push(Action::Attempt { attempt, webhook, event, number });
     }
 

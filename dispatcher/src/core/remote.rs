@@ -4,7 +4,7 @@ use hookline_event_log::Offset;
 use hookline_schemas::delivery::{LaneCounts, LaneRecord};
 
 /// So many deliveries that wait are soon gone.
-const NEARLY: u64 = 64;
+pub(crate) const NEARLY_CAUGHT_UP: u64 = 64;
 
 /// What is known of a lane by its latest record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,5 +63,5 @@ impl RemoteLane {
 /// ours: it need not be waited for, if it is soon gone.
 fn is_nearly_caught_up(record: &LaneRecord) -> bool {
     let waiting = record.counts.backlog().saturating_sub(record.exceptions.len() as u64);
-    record.drained || (record.tail > 0 && waiting <= NEARLY)
+    record.drained || (record.tail > 0 && waiting <= NEARLY_CAUGHT_UP)
 }

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::EndpointKey;
 use super::window::{Settled, Totals};
 
-/// A tally is written in so many pieces, of which each fits into a record however many webhooks there are.
+/// A tally is written in so many pieces, of which each fits into a record with a hundred thousand webhooks.
 const PIECES: u64 = 16;
 
 /// A piece of a tally: an entry of `lanes` under [`TallyRecord::key`].
@@ -46,20 +46,26 @@ impl TallyRecord {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     counts: HashMap<EndpointKey, Totals>,
+    /// Up to where what was taken over is counted: its watermark may not have been committed.
+    counted_to: HashMap<EndpointKey, Offset>,
     /// What has changed since it was written.
     changed: BTreeSet<EndpointKey>,
-    /// Pieces that are being written.
-    writing: usize,
+    /// What is being written, by piece.
+    writing: BTreeMap<u64, BTreeSet<EndpointKey>>,
 }
 
 impl Tally {
     /// Goes on with what was written down.
-    pub(crate) fn resume(&mut self, endpoint: EndpointKey, totals: &Totals) {
+    pub(crate) fn resume(&mut self, endpoint: EndpointKey, totals: &Totals, watermark: Offset) {
         self.counts.entry(endpoint).or_default().add(totals);
+        self.counted_to.insert(endpoint, watermark);
     }
 
-    /// A delivery that is below the watermark now.
-    pub(crate) fn count(&mut self, endpoint: EndpointKey, how: Settled) {
+    /// A delivery of the event at this offset, which is below the watermark now.
+    pub(crate) fn count(&mut self, endpoint: EndpointKey, offset: Offset, how: Settled) {
+        if self.counted_to.get(&endpoint).is_some_and(|counted_to| offset < *counted_to) {
+            return;
+        }
         let counts = self.counts.entry(endpoint).or_default();
         counts.planned += u64::from(how != Settled::Repeated);
         counts.count(how);
@@ -73,7 +79,7 @@ impl Tally {
 
     /// Whether it stands in the log as it is.
     pub(crate) fn is_written(&self) -> bool {
-        self.changed.is_empty() && self.writing == 0
+        self.changed.is_empty() && self.writing.is_empty()
     }
 
     /// The pieces to be written now; none while some are on their way.
@@ -83,13 +89,16 @@ impl Tally {
         watermark: Offset,
         id: impl Fn(EndpointKey) -> &'a WebhookId,
     ) -> Vec<TallyRecord> {
-        if self.writing > 0 {
+        if !self.writing.is_empty() {
             return Vec::new();
         }
         let piece = |endpoint: EndpointKey| xxh3_64(id(endpoint).as_str().as_bytes()) % PIECES;
-        let changed: BTreeSet<_> = std::mem::take(&mut self.changed).into_iter().map(piece).collect();
+        for endpoint in std::mem::take(&mut self.changed) {
+            self.writing.entry(piece(endpoint)).or_default().insert(endpoint);
+        }
         let mut records: BTreeMap<u64, TallyRecord> = BTreeMap::new();
-        let in_changed = self.counts.iter().filter(|(endpoint, _)| changed.contains(&piece(**endpoint)));
+        let in_changed =
+            self.counts.iter().filter(|(endpoint, _)| self.writing.contains_key(&piece(**endpoint)));
         for (endpoint, totals) in in_changed {
             let piece = piece(*endpoint);
             let (partition, watermark) = (partition.0, watermark.0);
@@ -97,13 +106,15 @@ impl Tally {
             let record = records.entry(piece).or_insert_with(empty);
             record.webhooks.insert(id(*endpoint).clone(), *totals);
         }
-        self.writing = records.len();
         records.into_values().collect()
     }
 
-    /// A piece has been written, or has not: then it is written with the next change.
-    pub(crate) fn end_write(&mut self) {
-        self.writing = self.writing.saturating_sub(1);
+    /// A piece has been written, or has not: then it will be again.
+    pub(crate) fn end_write(&mut self, piece: u64, acknowledged: bool) {
+        let written = self.writing.remove(&piece).unwrap_or_default();
+        if !acknowledged {
+            self.changed.extend(written);
+        }
     }
 }
 
@@ -117,14 +128,20 @@ mod tests {
         let id = |endpoint: EndpointKey| ids.get(usize::try_from(endpoint.0).expect("small")).expect("an id");
         let mut tally = Tally::default();
         for number in 0..100 {
-            tally.count(EndpointKey(number), Settled::Delivered);
-            tally.count(EndpointKey(number), Settled::Repeated);
+            tally.count(EndpointKey(number), Offset(1), Settled::Delivered);
+            tally.count(EndpointKey(number), Offset(2), Settled::Repeated);
         }
-        tally.count(EndpointKey(7), Settled::Parked);
+        tally.count(EndpointKey(7), Offset(8), Settled::Parked);
         let records = tally.begin_write(Partition(3), Offset(9), id);
         assert_eq!(records.len(), 16);
         assert!(tally.begin_write(Partition(3), Offset(9), id).is_empty(), "one write at a time");
-        records.iter().for_each(|_| tally.end_write());
+        for record in &records {
+            tally.end_write(record.piece, record.piece != 0);
+        }
+        assert!(!tally.is_written(), "one of them failed");
+        let again = tally.begin_write(Partition(3), Offset(9), id);
+        assert_eq!(again.iter().map(|record| record.piece).collect::<Vec<_>>(), [0]);
+        tally.end_write(0, true);
         assert!(tally.is_written());
 
         let mut resumed = Tally::default();
@@ -132,13 +149,14 @@ mod tests {
             assert!(record.key().starts_with(&TallyRecord::prefix(Partition(3))));
             for (webhook, totals) in &record.webhooks {
                 let number = ids.iter().position(|id| id == webhook).expect("known");
-                resumed.resume(EndpointKey(number as u64), totals);
+                resumed.resume(EndpointKey(number as u64), totals, Offset(record.watermark));
             }
         }
         let seventh = Totals { planned: 2, delivered: 1, parked: 1, repeated: 1, ..Totals::default() };
-        assert_eq!((resumed.of(EndpointKey(7)), resumed.counts.len()), (seventh, 100));
+        resumed.count(EndpointKey(7), Offset(8), Settled::Parked);
+        assert_eq!((resumed.of(EndpointKey(7)), resumed.counts.len()), (seventh, 100), "once is enough");
 
-        tally.count(EndpointKey(7), Settled::Dead);
+        tally.count(EndpointKey(7), Offset(9), Settled::Dead);
         let records = tally.begin_write(Partition(3), Offset(10), id);
         assert_eq!(records.len(), 1, "what has not changed is not written again");
     }

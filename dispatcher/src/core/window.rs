@@ -154,7 +154,7 @@ impl Window {
             && front.outstanding == 0
         {
             self.totals.add(&front.totals);
-            front.settled.iter().for_each(|(endpoint, how)| self.tally.count(*endpoint, *how));
+            front.settled.iter().for_each(|(endpoint, how)| self.tally.count(*endpoint, front.offset, *how));
             self.slots.pop_front();
         }
     }

@@ -157,17 +157,17 @@ impl<L: Log> Performer<L> {
         })
     }
 
-    /// Written or not: the next time it is written anew.
     fn put_tally(&self, epoch: Epoch, record: &TallyRecord) -> LocalBoxFuture<'static, Happened> {
         let table = self.log.table(TableName::Lanes);
         let partition = Partition(record.partition);
-        let (key, value) = (record.key(), Bytes::from(encode(record)));
+        let (piece, key, value) = (record.piece, record.key(), Bytes::from(encode(record)));
         input_of(async move {
             let at = tally_partition(partition, &table);
-            if let Ok(putting) = table.put(at, key.into(), Some(value), epoch).await {
-                let _ = putting.await;
-            }
-            Input::TallyPut { partition, epoch }
+            let acknowledged = match table.put(at, key.into(), Some(value), epoch).await {
+                Ok(putting) => putting.await.is_ok(),
+                Err(_) => false,
+            };
+            Input::TallyPut { partition, epoch, piece, acknowledged }
         })
     }
 

@@ -140,6 +140,38 @@ async fn a_url_that_changed_while_nothing_ran_is_tried_at_once() {
     running.stop().await.expect("drained");
 }
 
+/// The usual reason to move a URL is that the old one is about to go.
+#[tokio::test]
+async fn what_the_old_url_answers_late_says_nothing_of_the_new_one() {
+    let (directory, receiver) = (tempfile::tempdir().expect("a directory"), Receiver::start().await);
+    receiver.script("/old", &[Answer { after: Duration::from_millis(400), ..status(410) }]);
+    let running = start(open(directory.path()), settings(), vec![webhook("wh", &receiver.url("/old"))]);
+    append(&running.log, &event(1)).await;
+    until("asked", async || !receiver.received("/old").is_empty()).await;
+    running.change_webhooks(vec![webhook("wh", &receiver.url("/new"))]);
+    until("delivered", async || transactions(&receiver, "/new") == [1]).await;
+    assert_eq!(running.status("wh").await.state, EndpointState::Active);
+    running.stop().await.expect("drained");
+}
+
+#[tokio::test]
+async fn a_webhook_that_comes_again_under_its_id_is_not_disabled() {
+    let (directory, receiver) = (tempfile::tempdir().expect("a directory"), Receiver::start().await);
+    receiver.script("/wh", &[status(410), OK]);
+    let known = || vec![webhook("wh", &receiver.url("/wh"))];
+    let running = start(open(directory.path()), settings(), known());
+    append(&running.log, &event(1)).await;
+    until("disabled", async || running.status("wh").await.state == EndpointState::Disabled).await;
+    running.change_webhooks(Vec::new());
+    let is_known = async || !running.endpoints().statuses().await.expect("it runs").is_empty();
+    until("deleted", async || !is_known().await).await;
+    running.change_webhooks(known());
+    append(&running.log, &event(2)).await;
+    until("delivered", async || transactions(&receiver, "/wh") == [1, 2]).await;
+    assert_eq!(running.status("wh").await.state, EndpointState::Active);
+    running.stop().await.expect("drained");
+}
+
 #[tokio::test]
 async fn the_backlog_of_a_deleted_webhook_is_cancelled_at_once() {
     let (directory, receiver) = (tempfile::tempdir().expect("a directory"), Receiver::start().await);

@@ -292,7 +292,10 @@ fn a_window_that_is_revoked_starts_nothing_and_is_let_go_once_committed() {
                 Action::CommitWatermark { committing, .. } => {
                     Input::Committed { journal, committing, result: Ok(()) }
                 }
-                Action::PutTally { epoch, .. } => Input::TallyPut { partition: PARTITION, epoch },
+                Action::PutTally { epoch, record } => {
+                    let (piece, acknowledged) = (record.piece, true);
+                    Input::TallyPut { partition: PARTITION, epoch, piece, acknowledged }
+                }
                 _ => continue,
             };
             assert!(gone.is_empty(), "something is left to be settled");

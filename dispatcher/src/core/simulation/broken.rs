@@ -7,7 +7,7 @@ use super::faults::Faults;
 use super::{comes_back, run};
 
 /// So many seeds are tried at most.
-const SEEDS: u64 = 20;
+const SEEDS: u64 = 100;
 
 /// What a run complains of, if it does.
 fn complaint(seed: u64, faults: Faults) -> Option<String> {

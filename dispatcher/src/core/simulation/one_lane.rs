@@ -152,7 +152,8 @@ impl OneLane {
                 Some(Input::Committed { journal: JournalName::Parked, committing, result: Ok(()) })
             }
             Action::PutTally { epoch, record } => {
-                Some(Input::TallyPut { partition: Partition(record.partition), epoch })
+                let (partition, piece) = (Partition(record.partition), record.piece);
+                Some(Input::TallyPut { partition, epoch, piece, acknowledged: true })
             }
             Action::Answer { .. } | Action::LetGo { .. } => None,
         }

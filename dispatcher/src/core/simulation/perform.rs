@@ -42,9 +42,13 @@ impl World {
             Action::Announce { append, event } => self.announce(process, append, &event),
             Action::Answer { .. } => {}
             Action::PutTally { epoch, record } => {
-                let partition = Partition(record.partition);
-                self.log.tallies.insert((partition, record.piece), record);
-                self.after_for(process, 5, Happening::Input(Input::TallyPut { partition, epoch }));
+                let (partition, piece, acknowledged) =
+                    (Partition(record.partition), record.piece, !self.refuses());
+                if acknowledged {
+                    self.log.tallies.insert((partition, piece), record);
+                }
+                let put = Input::TallyPut { partition, epoch, piece, acknowledged };
+                self.after_for(process, 5, Happening::Input(put));
             }
             Action::Load { endpoint, webhook, partition, epoch, load, limit } => {
                 let (records, next) = self.log.load(partition, webhook.as_str(), load, limit);
