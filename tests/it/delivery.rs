@@ -78,7 +78,7 @@ async fn serve_gone(listener: TcpListener, counted: tokio::sync::watch::Sender<u
 }
 
 #[tokio::test]
-async fn what_a_webhook_answers_with_410_is_a_dead_letter_and_disturbs_nobody() -> anyhow::Result<()> {
+async fn a_webhook_that_answers_410_is_disabled_and_disturbs_nobody() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/hooks/wh_gone", listener.local_addr()?);
     let (counting, counted) = tokio::sync::watch::channel(0);
@@ -91,15 +91,19 @@ async fn what_a_webhook_answers_with_410_is_a_dead_letter_and_disturbs_nobody() 
     let bench = bench.await?;
     let hookline = bench.start().await?;
     let ids = bench.pay(1..=10).await?;
-    let dead = ("hookline_dispatcher_window_deliveries_total", "outcome=\"dead\"");
-    bench.metric_reaches(&hookline, dead, 10.0).await?;
-    let attempts = ("hookline_dispatcher_attempts_total", "outcome=\"410\"");
-    bench.metric_reaches(&hookline, attempts, 10.0).await?;
-    bench.delivered("wh_healthy", &ids).await?;
-    tokio::time::sleep(QUIET).await;
+    let disabled = ("hookline_dispatcher_webhook_disablings_total", "reason=\"gone\"");
+    bench.metric_reaches(&hookline, disabled, 1.0).await?;
+    let parked = ("hookline_dispatcher_window_deliveries_total", "outcome=\"parked\"");
+    bench.metric_reaches(&hookline, parked, 10.0).await?;
     let asked = *counted.borrow();
-    ensure!(asked == 10, "what was answered 410 is not sent again: {asked}");
-    ensure!(bench.accepted_by("wh_healthy").len() == ids.len());
+    let more = bench.pay(11..=20).await?;
+    bench.metric_reaches(&hookline, parked, 20.0).await?;
+    bench.delivered("wh_healthy", &ids).await?;
+    bench.delivered("wh_healthy", &more).await?;
+    tokio::time::sleep(QUIET).await;
+    ensure!(*counted.borrow() == asked, "nothing more is sent: {asked}");
+    let told = bench.accepted_by("wh_healthy").len() - ids.len() - more.len();
+    ensure!(told == 1, "the other one is told of it: {told}");
     bench.stop(hookline).await
 }
 

@@ -17,6 +17,7 @@ use super::endpoint::{Endpoint, EndpointLane};
 use super::lane::Lane;
 use super::outcomes::Target;
 use super::shard::LaneShard;
+use super::tally::Tally;
 use super::window::{Totals, Window};
 use super::{Action, Core, EndpointKey, RegisteredWords, TallyRecord};
 
@@ -151,13 +152,17 @@ impl Core {
         self.drain_due = (!self.revoking.is_empty()).then(|| self.now.after(DRAIN_TICK));
     }
 
-    /// Whether everything that has been settled is written down and committed.
+    /// Whether everything that has been settled is written down and committed, and told apart by webhook.
     fn is_written_down(&self, journal: JournalName, partition: Partition) -> bool {
+        let tally = self.windows.get(&partition).map(|window| &window.tally);
+        let is_told_apart = journal != JournalName::Events || tally.is_none_or(Tally::is_written);
+        is_told_apart && self.is_committed(journal, partition)
+    }
+
+    /// Whether everything that has been settled is written down and committed.
+    fn is_committed(&self, journal: JournalName, partition: Partition) -> bool {
         match journal {
-            JournalName::Events => {
-                let window = self.windows.get(&partition);
-                window.is_none_or(|window| window.is_committed() && window.tally.is_written())
-            }
+            JournalName::Events => self.windows.get(&partition).is_none_or(Window::is_committed),
             _ => {
                 let mut here = self.endpoints.iter().filter(|endpoint| endpoint.partition == partition);
                 self.shards.get(&partition).is_none_or(LaneShard::is_committed)
@@ -189,15 +194,15 @@ impl Core {
         }
     }
 
-    /// Everything that was read is settled, nothing waits in a lane of ours, and all of it is written down: the
+    /// Everything that was read is settled, nothing waits in a lane of ours, and all of that is committed: the
     /// committed positions. `None` while anything is left to do.
     pub(crate) fn settled_positions(&self) -> Option<Vec<(JournalName, Partition, Offset)>> {
         let is_idle = self.attempts.is_empty() && self.appends.is_empty() && self.deliveries.is_empty();
         let are_drained = self.endpoints.iter().filter_map(Endpoint::owned).all(Lane::is_drained);
-        let is_written_down = |(journal, partition)| self.is_written_down(journal, partition);
+        let is_committed = |(journal, partition)| self.is_committed(journal, partition);
         let events = self.windows.iter().map(|(of, window)| (JournalName::Events, *of, window.committed()));
         let parked = self.shards.iter().map(|(of, shard)| (JournalName::Parked, *of, shard.committed()));
-        (is_idle && are_drained && self.owned().all(is_written_down)).then(|| events.chain(parked).collect())
+        (is_idle && are_drained && self.owned().all(is_committed)).then(|| events.chain(parked).collect())
     }
 
     /// The partitions that are ours.
