@@ -263,7 +263,7 @@ fn count_copies(evidence: &Evidence<'_>, received: Received<'_>, verdict: &mut V
                 verdict.copies_of_reposts += 1;
             } else {
                 verdict.copies_unexplained += 1;
-                note(verdict, "copy without a reason", second);
+                note_copy(verdict, entry, &deliveries, second);
             }
         }
     }
@@ -307,6 +307,16 @@ fn note(verdict: &mut Verdict, what: &str, delivery: &Delivery) {
             delivery.status
         )
     });
+}
+
+/// When it was accepted and when it came before tell what may have made the copy: a time-out, or a restart.
+fn note_copy(verdict: &mut Verdict, entry: &Entry, deliveries: &[&Delivery], copy: &Delivery) {
+    let came = |delivery: &&Delivery| format!("{:.3}", delivery.received_at.as_secs_f64());
+    let before = deliveries.iter().filter(|delivery| delivery.answered_at < copy.answered_at).map(came);
+    let before = before.collect::<Vec<_>>().join(", ");
+    let accepted = entry.answered.unwrap_or_default().as_secs_f64();
+    let what = format!("copy without a reason (accepted at {accepted:.3} s, came at {before} s)");
+    note(verdict, &what, copy);
 }
 
 fn add_note(verdict: &mut Verdict, text: impl FnOnce() -> String) {
