@@ -166,6 +166,13 @@ impl Endpoint {
         self.rate.as_ref().map(Rate::free_at).filter(|free_at| *free_at > now)
     }
 
+    /// Something changed that its lane's record tells, if the lane is ours.
+    pub(crate) fn write_down_soon(&mut self) {
+        if let Some(lane) = self.owned_mut() {
+            lane.dirty = true;
+        }
+    }
+
     /// What is to be written down of it, beside its lane.
     pub(crate) fn to_record(&self) -> LaneRecord {
         LaneRecord {

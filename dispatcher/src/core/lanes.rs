@@ -174,7 +174,7 @@ impl Core {
         let endpoint = self.endpoint_mut(key);
         if endpoint.breaker == Breaker::HalfOpen && endpoint.owned().is_some_and(Lane::is_nearly_caught_up) {
             endpoint.breaker.close();
-            endpoint.owned_mut().into_iter().for_each(|lane| lane.dirty = true);
+            endpoint.write_down_soon();
         }
     }
 
@@ -199,8 +199,9 @@ impl Core {
 
     /// Among how many the rate is shared: the others send nothing while much waits in order.
     fn lane_share(&self, key: EndpointKey) -> NonZeroU32 {
-        let drains = self.endpoint(key).owned().is_some_and(|lane| lane.waiting() > NEARLY_CAUGHT_UP);
-        if drains { NonZeroU32::MIN } else { self.dispatchers }
+        let drains = || self.endpoint(key).owned().is_some_and(|lane| lane.waiting() > NEARLY_CAUGHT_UP);
+        // Alone there is nothing to share, and nothing to count.
+        if self.dispatchers > NonZeroU32::MIN && drains() { NonZeroU32::MIN } else { self.dispatchers }
     }
 
     /// Takes an attempt of the lane from the rate, if it may start; who starts it counts it as in flight.
@@ -302,8 +303,8 @@ impl Core {
         let hold = endpoint.hold_ends(self.now).filter(|_| !endpoint.queue.is_empty());
         let lane =
             endpoint.owned().filter(|_| self.works_lane(key)).and_then(|lane| self.lane_due(key, lane));
-        let waits = !endpoint.queue.is_empty() || endpoint.owned().is_some_and(|lane| !lane.is_drained());
-        let rate = endpoint.rate_free_at(self.now).filter(|_| waits);
+        let waits = || !endpoint.queue.is_empty() || endpoint.owned().is_some_and(|lane| !lane.is_drained());
+        let rate = endpoint.rate_free_at(self.now).filter(|_| waits());
         [hold, rate, lane].into_iter().flatten().min()
     }
 

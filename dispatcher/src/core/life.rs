@@ -72,9 +72,7 @@ impl Core {
         let waits = endpoint.owned().is_some_and(|lane| !lane.is_caught_up());
         endpoint.breaker = if waits { Breaker::in_doubt(now) } else { Breaker::CLOSED };
         endpoint.concurrency.restart();
-        if let Some(lane) = endpoint.owned_mut() {
-            lane.dirty = true;
-        }
+        endpoint.write_down_soon();
         // What is in flight would tell of the time before.
         for attempt in self.attempts.values_mut().filter(|attempt| attempt.endpoint == key) {
             attempt.is_outdated = true;
@@ -126,9 +124,7 @@ impl Core {
         if let Some(disabled) = &mut endpoint.disabled {
             disabled.is_announced = true;
         }
-        if let Some(lane) = endpoint.owned_mut() {
-            lane.dirty = true;
-        }
+        endpoint.write_down_soon();
     }
 
     /// Does what somebody wants.

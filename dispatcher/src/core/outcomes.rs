@@ -130,7 +130,7 @@ impl Core {
         } else if attempt.is_probe && is_hopeless {
             self.disable(key, DisabledReason::Failing, actions);
         } else if attempt.is_probe && outcome.is_delivered() && endpoint.disabled.take().is_some() {
-            endpoint.owned_mut().into_iter().for_each(|lane| lane.dirty = true);
+            endpoint.write_down_soon();
         }
     }
 

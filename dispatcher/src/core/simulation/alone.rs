@@ -64,7 +64,7 @@ impl Alone {
     }
 }
 
-fn parked(number: u64) -> ParkedDelivery {
+pub(super) fn parked(number: u64) -> ParkedDelivery {
     ParkedDelivery {
         webhook: WebhookId::new("wh"),
         event: event(number, Timestamp(0)),

@@ -15,6 +15,7 @@ use super::super::lane::Lane;
 use super::super::{
     Action, AttemptKey, ByHand, Core, FetchedEvent, Input, Load, RequestKey, ResumedLane, Totals,
 };
+use super::alone::parked;
 use super::faults::Faults;
 use super::receivers::{event, number_of, webhook};
 use crate::endpoints::ByHandError;
@@ -263,13 +264,5 @@ impl OneLane {
 }
 
 fn record_of(number: u64) -> (Offset, ParkedDelivery) {
-    let parked = ParkedDelivery {
-        webhook: WebhookId::new("wh"),
-        event: event(number, Timestamp(0)),
-        tries: 0,
-        last_failure: None,
-        not_before: Timestamp(0),
-        deadline: Timestamp(u64::MAX),
-    };
-    (Offset(number), parked)
+    (Offset(number), parked(number))
 }
