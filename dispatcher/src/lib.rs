@@ -8,6 +8,7 @@ mod attempt;
 mod core;
 mod endpoints;
 mod metrics;
+mod redelivery;
 mod settings;
 mod shell;
 

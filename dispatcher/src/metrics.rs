@@ -24,6 +24,7 @@ const RECORDS: &str = "hookline_dispatcher_records_total";
 const DISABLED: &str = "hookline_dispatcher_webhooks_disabled";
 const DISABLINGS: &str = "hookline_dispatcher_webhook_disablings_total";
 const COMMITTED: &str = "hookline_dispatcher_committed";
+const REDELIVERED: &str = "hookline_dispatcher_redelivered_total";
 const UNRECORDED: &str = "hookline_dispatcher_attempts_unrecorded_total";
 
 /// Describes the metrics to the recorder.
@@ -42,7 +43,13 @@ pub fn describe() {
     describe_gauge!(COMMITTED, "Offset below which every event of the partition is settled, as committed.");
     describe_counter!(RECORDS, "Records written because a delivery could not be made at once, by kind.");
     describe_counter!(DISABLINGS, "Webhooks disabled, by reason.");
+    describe_counter!(REDELIVERED, "Dead letters put into their lanes again.");
     describe_counter!(UNRECORDED, "Attempts left out of the attempts journal because it was busy.");
+}
+
+/// A dead letter is put into its lane again.
+pub(crate) fn redelivered() {
+    counter!(REDELIVERED).increment(1);
 }
 
 /// The handles that are used often; the rest is set at each report.

@@ -1,6 +1,6 @@
 //! The contract of hookline, pure: no clock of its own, no I/O, no threads.
 //!
-//! What CloudPayments posts ([`notification`]), what stands in the log ([`event`], [`delivery`]), what
+//! What CloudPayments posts ([`notification`]), what stands in the log ([`event`], [`delivery`], [`redelivery`]), what
 //! integrators receive ([`payload`]), who they are ([`gateway`], [`webhook`]), what Check compares with
 //! ([`check`]), and how all of it is signed and sealed ([`signature`], [`seal`]).
 
@@ -15,6 +15,7 @@ pub mod notification;
 pub mod payload;
 pub mod quarantine;
 pub mod reason;
+pub mod redelivery;
 pub mod seal;
 pub mod secret;
 pub mod signature;

@@ -53,6 +53,7 @@ use lane::Lane;
 pub(crate) use life::ByHand;
 use outcomes::Attempt;
 pub(crate) use ownership::Committing;
+pub(crate) use pace::Rate;
 use planning::Delivery;
 use shard::LaneShard;
 pub(crate) use shard::RegisteredWords;

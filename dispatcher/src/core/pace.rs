@@ -121,7 +121,8 @@ impl Rate {
         Self::with_burst(per_second, (per_second.get() / 10).max(1), now)
     }
 
-    fn with_burst(per_second: NonZeroU32, burst: u32, now: Timestamp) -> Self {
+    /// So many at once at most; at least one.
+    pub(crate) fn with_burst(per_second: NonZeroU32, burst: u32, now: Timestamp) -> Self {
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
         let clock = ToldClock::default();
         clock.tell(now);

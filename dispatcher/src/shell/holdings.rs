@@ -110,6 +110,14 @@ impl Holdings {
         }
     }
 
+    /// Under which epoch a partition is worked on here.
+    pub(crate) fn epoch_of(&self, journal: JournalName, partition: Partition) -> Option<Epoch> {
+        match self.partitions.get(&(journal, partition))? {
+            (epoch, Stage::Held) => Some(*epoch),
+            _ => None,
+        }
+    }
+
     /// A partition is ours no more.
     pub(crate) fn forget(&mut self, journal: JournalName, partition: Partition) {
         self.partitions.remove(&(journal, partition));

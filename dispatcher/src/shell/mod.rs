@@ -29,6 +29,7 @@ use crate::attempt::{Sender, TlsError};
 use crate::core::{Action, Core, Input};
 use crate::endpoints::{Endpoints, Request};
 use crate::metrics::DispatcherMetrics;
+use crate::redelivery::{self, Redeliveries, Surroundings};
 use crate::settings::Settings;
 use holdings::{Grant, Holdings, Revoked, TakenOver};
 use perform::Performer;
@@ -59,6 +60,8 @@ enum Happened {
     Input(Input),
     /// A partition has been taken over: after these inputs it is followed from there.
     TakenOver(Vec<Input>, Source),
+    /// A redelivery has ended, or was stopped.
+    Redelivered(redelivery::Job),
     /// Everything that was read has been settled; whether that is everything there is.
     Compared { is_everything: bool },
     /// The log can't be read.
@@ -130,6 +133,12 @@ impl<L: Log> Dispatcher<L> {
         let all_lanes: Vec<_> = (0..lanes).map(Partition).collect();
         let core = Core::new(self.settings.clone(), lanes, rand::random(), self.clock.now());
         let performer = Performer::new(&self.log, self.sender, self.clock);
+        let surroundings = Surroundings {
+            log: self.log.clone(),
+            webhooks: self.webhooks.clone(),
+            clock: self.clock,
+            deadline: self.settings.deadline,
+        };
         let mut shell = Shell {
             core,
             performer,
@@ -137,6 +146,8 @@ impl<L: Log> Dispatcher<L> {
             under_way: UnderWay::new(),
             holdings: Holdings::default(),
             watched: WatchedLanes::default(),
+            redeliveries: Redeliveries::default(),
+            surroundings,
             watch: Some(self.log.table(TableName::Lanes).watch(&all_lanes)),
             clock: self.clock,
             metrics: DispatcherMetrics::new(),
@@ -159,6 +170,9 @@ struct Shell<L: Log> {
     under_way: UnderWay,
     holdings: Holdings,
     watched: WatchedLanes,
+    redeliveries: Redeliveries,
+    /// What redeliveries are carried out with.
+    surroundings: Surroundings<L>,
     /// Shows what is written down of all lanes; none, once the log is closed.
     watch: Option<<L::Table as Table>::Watch>,
     clock: Clock,
@@ -196,6 +210,7 @@ impl<L: Log> Shell<L> {
         loop {
             if drain_deadline.is_none() {
                 self.take_over_waiting();
+                self.begin_redeliveries();
             }
             self.readers.start_where_there_is_room(&self.core);
             let due = self.core.next_due().unwrap_or_else(|| self.clock.now().after(REPORT_INTERVAL));
@@ -207,6 +222,7 @@ impl<L: Log> Shell<L> {
             tokio::select! {
                 () = shutdown.cancelled(), if drain_deadline.is_none() => {
                     drain_deadline = Some(self.clock.now().after(drain_timeout));
+                    self.redeliveries.stop();
                     self.step(Input::DrainRequested);
                 }
                 Some(happened) = self.under_way.next(), if !self.under_way.is_empty() => {
@@ -225,7 +241,7 @@ impl<L: Log> Shell<L> {
                 () = tokio::time::sleep(due.since(self.clock.now())) => self.step(Input::TimerFired),
             }
             self.report();
-            if self.core.is_drained() {
+            if self.core.is_drained() && self.redeliveries.are_idle() {
                 return Ok(());
             }
             if drain_deadline.is_some_and(|deadline| deadline <= self.clock.now()) {
@@ -278,6 +294,7 @@ impl<L: Log> Shell<L> {
             OwnershipChange::Revoking { partition } => match self.holdings.revoke(journal, partition) {
                 Revoked::Drain => {
                     self.readers.remove(journal, partition);
+                    self.give_up_redeliveries(journal, partition);
                     self.step(Input::Revoking { journal, partition });
                 }
                 Revoked::LetGo(epoch) => self.performer.let_go(journal, partition, epoch),
@@ -293,9 +310,17 @@ impl<L: Log> Shell<L> {
 
     /// The partition is somebody else's already.
     fn stop_working_on(&mut self, journal: JournalName, partition: Partition) {
+        self.give_up_redeliveries(journal, partition);
         self.readers.remove(journal, partition);
         self.step(Input::Lost { journal, partition });
         self.show_lanes(journal, partition);
+    }
+
+    /// Whoever has the partition next goes on with them.
+    fn give_up_redeliveries(&mut self, journal: JournalName, partition: Partition) {
+        if journal == JournalName::Parked {
+            self.redeliveries.lose(partition);
+        }
     }
 
     /// Lanes that are ours no more are what is written down of them.
@@ -309,6 +334,7 @@ impl<L: Log> Shell<L> {
 
     fn see_lanes(&mut self, seen: Result<Change, ReadError>) -> Result<(), ReadError> {
         match seen {
+            Ok(Change::Entry(entry)) if self.redeliveries.see(&entry) => {}
             Ok(change) => {
                 for input in self.watched.take(change, |partition| self.core.owns_lanes(partition)) {
                     self.step(input);
@@ -345,12 +371,27 @@ impl<L: Log> Shell<L> {
         }
     }
 
+    fn begin_redeliveries(&mut self) {
+        if !self.watched.is_loaded() {
+            return;
+        }
+        let holdings = &self.holdings;
+        while let Some(job) =
+            self.redeliveries.next_job(|partition| holdings.epoch_of(JournalName::Parked, partition))
+        {
+            let working = redelivery::work(job, self.surroundings.clone());
+            self.under_way.push(working.map(Happened::Redelivered).boxed_local());
+        }
+    }
+
     fn take(&mut self, happened: Happened) -> Result<(), DispatcherError> {
         match happened {
             Happened::Input(input) => self.step(input),
             Happened::TakenOver(inputs, source) => self.finish_takeover(inputs, source),
+            Happened::Redelivered(job) => self.redeliveries.ended(job),
             Happened::Compared { is_everything } => {
-                let settled = is_everything && self.core.settled_positions().is_some();
+                let settled =
+                    is_everything && self.redeliveries.are_idle() && self.core.settled_positions().is_some();
                 self.drained = Some(if settled { Drained::Yes } else { Drained::NotYet });
             }
             Happened::Failed(error) => return Err(error.into()),
@@ -363,6 +404,7 @@ impl<L: Log> Shell<L> {
         match self.holdings.finish(journal, partition, epoch) {
             TakenOver::Held => {
                 self.readers.add(source);
+                self.redeliveries.look_again();
                 for input in inputs {
                     self.step(input);
                 }
@@ -385,6 +427,7 @@ impl<L: Log> Shell<L> {
             if let Some((journal, partition)) = gone {
                 self.holdings.forget(journal, partition);
                 self.readers.remove(journal, partition);
+                self.give_up_redeliveries(journal, partition);
                 self.show_lanes(journal, partition);
             }
         }

@@ -5,5 +5,6 @@ mod group;
 mod life;
 mod rebalance;
 mod receiver;
+mod redelivery;
 mod surroundings;
 mod survival;

@@ -1,0 +1,169 @@
+//! Dead letters: which there are, and one of them with everything that is known of it.
+
+use bytes::Bytes;
+use hookline_event_log::{Journal, JournalName, Log, Offset, Partition, ReadError, partition_of};
+use hookline_schemas::delivery::{AttemptRecord, DeadLetter, DeadReason, decode};
+use hookline_schemas::event::EventType;
+use hookline_schemas::ids::{EventId, WebhookId};
+use hookline_schemas::redelivery::{LetterFilter, LetterId};
+use hookline_schemas::time::Timestamp;
+use serde::Serialize;
+
+use crate::History;
+use crate::scan::Scan;
+
+/// One page looks at so many letters at most, so that no question takes long.
+const LOOK: usize = 50_000;
+
+/// A dead letter in a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LetterSummary {
+    /// Where it stands.
+    pub id: LetterId,
+    /// For whom it was.
+    pub webhook: WebhookId,
+    /// What it was.
+    pub event: EventId,
+    /// What that told.
+    #[serde(rename = "type")]
+    pub event_type: EventType,
+    /// Why it was given up.
+    pub reason: DeadReason,
+    /// Attempts made.
+    pub tries: u32,
+    /// How the latest attempt failed, as a label; none, where none was made.
+    pub last_failure: Option<&'static str>,
+    /// When it was given up.
+    pub dead_at: Timestamp,
+}
+
+impl LetterSummary {
+    fn of(id: LetterId, letter: &DeadLetter) -> Self {
+        Self {
+            id,
+            webhook: letter.webhook.clone(),
+            event: letter.event.id.clone(),
+            event_type: letter.event.event_type,
+            reason: letter.reason,
+            tries: letter.tries,
+            last_failure: letter.last_failure.map(|failure| failure.label()),
+            dead_at: letter.dead_at,
+        }
+    }
+}
+
+/// Some dead letters. Those of one webhook stand in the order in which they died.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LetterPage {
+    /// The letters.
+    pub letters: Vec<LetterSummary>,
+    /// Letters that are not of this version.
+    pub unreadable: u64,
+    /// Behind which letter the next page begins; none, where there is nothing more.
+    pub next: Option<LetterId>,
+}
+
+/// A dead letter, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Letter {
+    /// Where it stands.
+    pub id: LetterId,
+    /// The letter.
+    #[serde(flatten)]
+    pub letter: DeadLetter,
+    /// Its attempts, as far as the journal of attempts still has them.
+    pub attempts: Vec<AttemptRecord>,
+}
+
+impl<L: Log> History<L> {
+    /// The letters that the filter takes, behind `after`, `most` of them at most. A page may be short, or empty,
+    /// and there may be more all the same.
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn letters(
+        &self,
+        filter: &LetterFilter,
+        after: Option<LetterId>,
+        most: usize,
+    ) -> Result<LetterPage, ReadError> {
+        let journal = self.log.journal(JournalName::DeadLetters);
+        let key = filter.webhook.as_ref().map(|webhook| Bytes::copy_from_slice(webhook.as_str().as_bytes()));
+        let of_webhook = key.as_ref().map(|key| partition_of(key, journal.partitions()).0);
+        let only = filter.letter.map(|letter| letter.partition).or(of_webhook);
+        let mut page = LetterPage { letters: Vec::new(), unreadable: 0, next: None };
+        let mut looked = 0;
+        let begin = after.map_or(0, |after| after.partition);
+        for partition in
+            (begin..journal.partitions()).filter(|partition| only.is_none_or(|only| only == *partition))
+        {
+            let from = after.filter(|after| after.partition == partition).map_or(0, |after| after.offset + 1);
+            let from = Offset(filter.letter.map_or(from, |letter| from.max(letter.offset)));
+            let mut scan = match (from, filter.since) {
+                (Offset::START, Some(since)) => {
+                    Scan::since(&journal, Partition(partition), key.clone(), since).await?
+                }
+                _ => Scan::from(&journal, Partition(partition), key.clone(), from).await?,
+            };
+            while let Some(records) = scan.next().await? {
+                for record in records {
+                    let id = LetterId { partition, offset: record.offset.0 };
+                    match decode::<DeadLetter>(&record.value) {
+                        Ok(letter) if filter.takes(id, &letter) => {
+                            page.letters.push(LetterSummary::of(id, &letter));
+                        }
+                        Ok(_) => {}
+                        Err(_) => page.unreadable += 1,
+                    }
+                    looked += 1;
+                    if page.letters.len() >= most || looked >= LOOK {
+                        page.next = Some(id);
+                        return Ok(page);
+                    }
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    /// One letter with its attempts; none, where it is not, or is not of this version.
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn letter(&self, id: LetterId) -> Result<Option<Letter>, ReadError> {
+        let journal = self.log.journal(JournalName::DeadLetters);
+        if id.partition >= journal.partitions() {
+            return Ok(None);
+        }
+        let mut scan = Scan::from(&journal, Partition(id.partition), None, Offset(id.offset)).await?;
+        let found = scan.next().await?.and_then(|records| records.into_iter().next());
+        let found = found.filter(|record| record.offset.0 == id.offset);
+        let Some(letter) = found.and_then(|record| decode::<DeadLetter>(&record.value).ok()) else {
+            return Ok(None);
+        };
+        let attempts = self.attempts(&letter.webhook, &letter.event.id, letter.event.accepted_at).await?;
+        Ok(Some(Letter { id, letter, attempts }))
+    }
+
+    /// The attempts of an event at a webhook, as far as they are on record, in the order in which they began.
+    pub(crate) async fn attempts(
+        &self,
+        webhook: &WebhookId,
+        event: &EventId,
+        since: Timestamp,
+    ) -> Result<Vec<AttemptRecord>, ReadError> {
+        let journal = self.log.journal(JournalName::Attempts);
+        let key = Bytes::copy_from_slice(webhook.as_str().as_bytes());
+        let partition = partition_of(&key, journal.partitions());
+        let mut scan = Scan::since(&journal, partition, Some(key), since).await?;
+        let mut attempts = Vec::new();
+        while let Some(records) = scan.next().await? {
+            let all = records.iter().filter_map(|record| decode::<AttemptRecord>(&record.value).ok());
+            attempts.extend(all.filter(|attempt| attempt.event == *event));
+        }
+        attempts.sort_by_key(|attempt| attempt.started_at);
+        Ok(attempts)
+    }
+}

@@ -1,0 +1,196 @@
+//! The way of one payment: from its notification to each webhook's next try, with the reasons.
+//!
+//! Told from the log alone: events, then per webhook its attempts, its parked copies beside what is written down of
+//! its lane, and its dead letters; and what stands in quarantine. Attempts are written without being waited for, so
+//! one may be missing; a lane is written down within about a second of a change.
+
+mod delivery;
+mod quarantine;
+
+use bytes::Bytes;
+use hookline_event_log::{Journal, JournalName, Log, Partition, ReadError, partition_of};
+use hookline_schemas::event::{Event, EventType};
+use hookline_schemas::ids::{EventId, GatewayId};
+use hookline_schemas::notification::NotificationType;
+use hookline_schemas::payload::EventData;
+use hookline_schemas::seal::Sealer;
+use hookline_schemas::time::Timestamp;
+use hookline_schemas::webhook::Webhooks;
+use memchr::memmem::Finder;
+use serde::Serialize;
+
+pub use delivery::{TracedDelivery, TracedOutcome, WaitReason};
+pub use quarantine::TracedQuarantine;
+
+use crate::History;
+use crate::scan::Scan;
+
+/// What is asked, and what is known beside the log.
+#[derive(Debug, Clone, Copy)]
+pub struct TraceQuery<'a> {
+    /// The payment: a transaction's number, an InvoiceId, a subscription's id, or an id of ours (`evt_…`,
+    /// `pay_…`).
+    pub payment: &'a str,
+    /// The gateways: a transaction's events are found quickly where its gateway is among them.
+    pub gateways: &'a [GatewayId],
+    /// To whom an event goes.
+    pub webhooks: &'a Webhooks,
+    /// Opens what stands in quarantine.
+    pub sealer: Option<&'a Sealer>,
+}
+
+/// The way of a payment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Trace {
+    /// What happened to it, in the order in which it was accepted.
+    pub events: Vec<TracedEvent>,
+    /// Notifications about it that were not understood.
+    pub quarantined: Vec<TracedQuarantine>,
+    /// Notifications in quarantine that could not be opened: they may be about it.
+    pub sealed: u64,
+}
+
+impl Trace {
+    /// Whether nothing is known of it.
+    pub const fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.quarantined.is_empty()
+    }
+}
+
+/// One thing that happened to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TracedEvent {
+    /// The event.
+    pub id: EventId,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub event_type: EventType,
+    /// The notification that told of it.
+    pub notification: Option<NotificationType>,
+    /// Through which gateway.
+    pub gateway: Option<GatewayId>,
+    /// When it happened, as the notification says.
+    pub occurred_at: Option<Timestamp>,
+    /// When the edge accepted the notification.
+    pub accepted_at: Timestamp,
+    /// How often it stands in the log: a repetition is delivered no more.
+    pub records: u64,
+    /// What became of it at each webhook that asks for it.
+    pub deliveries: Vec<TracedDelivery>,
+}
+
+impl<L: Log> History<L> {
+    /// The way of a payment.
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn trace(&self, query: TraceQuery<'_>) -> Result<Trace, ReadError> {
+        let mut found = self.events_by_key(query).await?;
+        if found.is_empty() {
+            found = self.events_by_content(query.payment).await?;
+        }
+        let mut events = Vec::new();
+        for (event, records) in found {
+            events.push(self.trace_event(event, records, query.webhooks).await?);
+        }
+        events.sort_by_key(|event| event.accepted_at);
+        let (quarantined, sealed) = self.quarantined(query.payment, query.sealer).await?;
+        Ok(Trace { events, quarantined, sealed })
+    }
+
+    async fn trace_event(
+        &self,
+        event: Event,
+        records: u64,
+        webhooks: &Webhooks,
+    ) -> Result<TracedEvent, ReadError> {
+        let mut deliveries = Vec::new();
+        for webhook in webhooks.matching(&event) {
+            deliveries.push(self.trace_delivery(&event, webhook).await?);
+        }
+        deliveries.sort_by(|one, other| one.webhook.cmp(&other.webhook));
+        let Event { id, event_type, notification, gateway, occurred_at, accepted_at, .. } = event;
+        Ok(TracedEvent {
+            id,
+            event_type,
+            notification,
+            gateway,
+            occurred_at,
+            accepted_at,
+            records,
+            deliveries,
+        })
+    }
+
+    /// The events of a transaction stand in one partition, under a key that its gateway is part of.
+    async fn events_by_key(&self, query: TraceQuery<'_>) -> Result<Vec<(Event, u64)>, ReadError> {
+        let journal = self.log.journal(JournalName::Events);
+        let mut found = Found::default();
+        for gateway in query.gateways {
+            let key = Bytes::from(format!("{gateway}/{}", query.payment));
+            let partition = partition_of(&key, journal.partitions());
+            let mut scan = Scan::all(&journal, partition, Some(key)).await?;
+            while let Some(records) = scan.next().await? {
+                found.take(records.iter().filter_map(|record| Event::decode(&record.value).ok()));
+            }
+        }
+        Ok(found.0)
+    }
+
+    async fn events_by_content(&self, payment: &str) -> Result<Vec<(Event, u64)>, ReadError> {
+        let journal = self.log.journal(JournalName::Events);
+        let holds = Finder::new(payment);
+        let mut found = Found::default();
+        for partition in (0..journal.partitions()).map(Partition) {
+            let mut scan = Scan::all(&journal, partition, None).await?;
+            while let Some(records) = scan.next().await? {
+                let near = records.iter().filter(|record| holds.find(&record.value).is_some());
+                let events = near.filter_map(|record| Event::decode(&record.value).ok());
+                found.take(events.filter(|event| is_about(event, payment)));
+            }
+        }
+        Ok(found.0)
+    }
+}
+
+/// Events, each once, with how often they stand in the log.
+#[derive(Debug, Default)]
+struct Found(Vec<(Event, u64)>);
+
+impl Found {
+    fn take(&mut self, events: impl Iterator<Item = Event>) {
+        for event in events {
+            match self.0.iter_mut().find(|(known, _)| known.id == event.id) {
+                Some((_, records)) => *records += 1,
+                None => self.0.push((event, 1)),
+            }
+        }
+    }
+}
+
+/// Whether one of the event's ids is this text.
+fn is_about(event: &Event, payment: &str) -> bool {
+    let ids: [Option<&str>; 5] = match &event.data {
+        EventData::Payment(data) => [
+            Some(data.payment_id.as_str()),
+            Some(&data.gateway_transaction_id),
+            data.original_transaction_id.as_deref(),
+            data.invoice_id.as_deref(),
+            data.subscription_id.as_deref(),
+        ],
+        EventData::Subscription(data) => [Some(&data.subscription_id), None, None, None, None],
+        EventData::Receipt(data) => [
+            data.gateway_transaction_id.as_deref(),
+            data.invoice_id.as_deref(),
+            data.receipt_id.as_deref(),
+            None,
+            None,
+        ],
+        EventData::Notice(data) => {
+            [data.gateway_transaction_id.as_deref(), data.invoice_id.as_deref(), None, None, None]
+        }
+        EventData::Webhook(data) => [Some(data.webhook_id.as_str()), None, None, None, None],
+    };
+    event.id.as_str() == payment || ids.into_iter().flatten().any(|id| id == payment)
+}
