@@ -1,6 +1,7 @@
 //! hookline: CloudPayments notifications in, signed webhooks out. Arguments, configuration, roles.
 
 mod admin;
+mod ask;
 mod config;
 mod demo;
 mod key;
@@ -47,6 +48,11 @@ enum Command {
     },
     /// Check a configuration and name everything that is wrong with it
     CheckConfig(ConfigFile),
+    /// See what was given up, and have it delivered again
+    #[command(subcommand)]
+    DeadLetters(ask::dead_letters::DeadLetters),
+    /// Tell one payment's way, from its notification to each webhook's next try
+    Trace(ask::trace::TraceArguments),
     /// Run everything in a temporary directory, with CloudPayments and a receiver simulated
     Demo(demo::DemoArguments),
 }
@@ -84,6 +90,8 @@ fn main() -> ExitCode {
             runtime.block_on(run_command(file, roles))
         }
         Command::CheckConfig(file) => check_config(file),
+        Command::DeadLetters(wanted) => ask::ended(runtime.block_on(wanted.run())),
+        Command::Trace(arguments) => ask::ended(runtime.block_on(ask::trace::run(arguments))),
         Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),
     }
 }

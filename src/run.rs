@@ -12,6 +12,7 @@ use hookline_dispatcher::{Dispatcher, DispatcherError};
 use hookline_event_log::embedded::EmbeddedLog;
 use hookline_event_log::kafka::KafkaLog;
 use hookline_event_log::{Durability, Log, LogFailure, OpenError, ReadError};
+use hookline_history::History;
 use hookline_ingest::{BindError, DirectoryFileError, Gateways, Ingest, load_directory_file};
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::time::Clock;
@@ -22,7 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Admin, Readiness};
+use crate::admin::{self, Admin, AdminSocket, Payments, Readiness};
 use crate::config::{Config, LogOptions};
 use crate::key::{self, KeyError};
 use crate::limits;
@@ -129,6 +130,8 @@ struct Prepared<L: Log> {
     ingest: Option<Ingest<L>>,
     dispatcher: Option<Dispatcher<L>>,
     admin: TcpListener,
+    socket: Option<AdminSocket>,
+    payments: Payments<L>,
     webhooks: watch::Sender<Option<Arc<Webhooks>>>,
 }
 
@@ -141,6 +144,10 @@ impl<L: Log> Prepared<L> {
         sealer: Option<Sealer>,
         clock: Clock,
     ) -> Result<Self, RunError> {
+        // What stands in quarantine is told by who has the key, whatever else he does.
+        let opener = sealer.clone().or_else(|| key::load(&config.key_file).ok());
+        let gateways = config.gateways.ids().cloned().collect();
+        let socket = bind_socket(&config.admin_socket).await;
         let ingest = match sealer {
             Some(sealer) => Some(prepare_edge(log, config.ingest, config.gateways, sealer, clock).await?),
             None => None,
@@ -148,13 +155,15 @@ impl<L: Log> Prepared<L> {
         let address = config.admin.listen;
         let admin = admin::bind(address).await.map_err(|source| RunError::BindAdmin { address, source })?;
         let (webhooks, followed) = watch::channel(Some(Arc::new(config.webhooks)));
+        let history = History::new(log.clone(), clock);
+        let payments = Payments { history, gateways, webhooks: followed.clone(), sealer: opener };
         let dispatcher = || Dispatcher::new(config.dispatcher, log.clone(), followed, clock);
         let dispatcher = roles.have_dispatcher().then(dispatcher).transpose()?;
         let dispatcher = match roles {
             Roles::Drain => dispatcher.map(Dispatcher::until_drained),
             Roles::All | Roles::Ingest | Roles::Dispatcher => dispatcher,
         };
-        Ok(Self { ingest, dispatcher, admin, webhooks })
+        Ok(Self { ingest, dispatcher, admin, socket, payments, webhooks })
     }
 
     /// Starts the roles and the admin address. When it returns, the roles are loading.
@@ -183,10 +192,11 @@ impl<L: Log> Prepared<L> {
             stopping: roles.first().map(Role::stopping).unwrap_or_default(),
             metrics,
             endpoints,
+            payments: self.payments,
         };
         let admin_stop = CancellationToken::new();
         tasks.spawn(reload::follow(file, self.webhooks, admin_stop.clone()));
-        tasks.spawn(admin.serve(self.admin, admin_stop.clone()));
+        tasks.spawn(admin.serve(self.admin, self.socket, admin_stop.clone()));
         let ingest_address = ingest_address.map(tracing::field::display);
         tracing::info!(ingest = ingest_address, admin = %admin_address, "listening");
         Ok(Running { roles, admin_stop, tasks })
@@ -197,6 +207,15 @@ impl<L: Log> Prepared<L> {
         let both = ingest.and_then(|ingest| Ok((ingest, self.admin.local_addr()?)));
         both.map_err(RunError::Address)
     }
+}
+
+/// Without it everything goes on; the command line alone can't ask.
+async fn bind_socket(path: &Path) -> Option<AdminSocket> {
+    let bound = AdminSocket::bind(path).await;
+    let warn = |error: &std::io::Error| {
+        tracing::warn!(path = %path.display(), %error, "no admin socket: `hookline dead-letters` and `hookline trace` can't ask this process (admin.socket says where it is)");
+    };
+    bound.inspect_err(warn).ok()
 }
 
 /// The edge, bound, with the directory that the configuration names in the log.

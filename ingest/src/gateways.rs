@@ -76,6 +76,11 @@ impl Gateways {
         Ok(Self { by_id, shared, dummy: ContentKey::new(&Secret::new("no gateway has this key")) })
     }
 
+    /// The ids of all gateways.
+    pub fn ids(&self) -> impl Iterator<Item = &GatewayId> {
+        self.by_id.values().map(|ready| &ready.gateway.id)
+    }
+
     /// The gateway that a typed URL names.
     pub(crate) fn find(&self, id: &str) -> Option<&Arc<ReadyGateway>> {
         self.by_id.get(id)

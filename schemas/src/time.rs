@@ -35,6 +35,12 @@ impl Timestamp {
         self.0 / 1000
     }
 
+    /// Reads RFC 3339, with any offset; `None` if it is not, or before the epoch.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let time: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(time.as_millisecond()).ok().map(Self)
+    }
+
     /// RFC 3339 in UTC, to the second: `2026-05-30T14:32:00Z`.
     pub fn to_rfc3339(self) -> String {
         let seconds = i64::try_from(self.unix_seconds()).unwrap_or(i64::MAX);

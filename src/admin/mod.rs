@@ -1,7 +1,9 @@
 //! The admin address: `/livez`, `/readyz`, `/metrics`, `/webhooks`. For operators; it tells nothing about
-//! payments.
+//! payments. What does ([`payments`]) is told at the admin socket alone, to who may open that file.
 
 mod endpoints;
+mod payments;
+mod socket;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -10,8 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::Either;
 use hookline_dispatcher::Endpoints;
-use hookline_event_log::Durability;
+use hookline_event_log::{Durability, Log};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -20,6 +23,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,8 +43,11 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Whether a role is ready.
 pub(crate) type Readiness = Box<dyn Fn() -> bool + Send + Sync>;
 
+pub(crate) use payments::{LettersAsked, Payments, RedeliveryAsked};
+pub(crate) use socket::AdminSocket;
+
 /// What the admin address tells.
-pub(crate) struct Admin {
+pub(crate) struct Admin<L: Log> {
     /// What an acknowledged append has survived.
     pub(crate) durability: Durability,
     /// The roles by name.
@@ -51,6 +58,17 @@ pub(crate) struct Admin {
     pub(crate) metrics: PrometheusHandle,
     /// The dispatcher's endpoints, where there is one.
     pub(crate) endpoints: Option<Endpoints>,
+    /// What is told at the socket alone.
+    pub(crate) payments: Payments<L>,
+}
+
+/// Where somebody came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// The address, from the network.
+    Address,
+    /// The socket, as somebody who may open it.
+    Socket,
 }
 
 /// What a request gets.
@@ -72,9 +90,14 @@ impl Answer {
     }
 }
 
-impl Admin {
+impl<L: Log> Admin<L> {
     /// Serves until `end`.
-    pub(crate) async fn serve(self, listener: TcpListener, end: CancellationToken) {
+    pub(crate) async fn serve(
+        self,
+        listener: TcpListener,
+        socket: Option<AdminSocket>,
+        end: CancellationToken,
+    ) {
         let admin = Arc::new(self);
         let tasks = TaskTracker::new();
         let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
@@ -85,9 +108,10 @@ impl Admin {
                     admin.metrics.run_upkeep();
                     continue;
                 }
-                accepted = listener.accept() => accepted,
+                accepted = listener.accept() => accepted.map(|(stream, _)| Either::Left(stream)),
+                accepted = socket::accept(socket.as_ref()) => accepted.map(Either::Right),
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok(stream) = accepted else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
@@ -96,16 +120,9 @@ impl Admin {
             }
             let (admin, end) = (Arc::clone(&admin), end.clone());
             tasks.spawn(async move {
-                let service = service_fn(async |request| Ok::<_, Infallible>(admin.answer(&request).await));
-                let served = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD_TIMEOUT)
-                    .serve_connection(TokioIo::new(stream), service);
-                let mut served = pin!(served);
-                tokio::select! {
-                    // A scraper that breaks off says nothing about us.
-                    _ = served.as_mut() => {}
-                    () = end.cancelled() => {}
+                match stream {
+                    Either::Left(stream) => admin.serve_one(stream, Door::Address, end).await,
+                    Either::Right(stream) => admin.serve_one(stream, Door::Socket, end).await,
                 }
             });
         }
@@ -113,8 +130,28 @@ impl Admin {
         tasks.wait().await;
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let (method, path) = (request.method(), request.uri().path());
+    async fn serve_one<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        door: Door,
+        end: CancellationToken,
+    ) {
+        let service = service_fn(async |request| Ok::<_, Infallible>(self.answer(request, door).await));
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut served = pin!(served);
+        tokio::select! {
+            // A scraper that breaks off says nothing about us.
+            _ = served.as_mut() => {}
+            () = end.cancelled() => {}
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, door: Door) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        let (method, path) = (&head.method, head.uri.path());
         let is_read = matches!(*method, Method::GET | Method::HEAD);
         let Answer { status, content_type, body } = match path {
             "/livez" | "/readyz" | "/metrics" if !is_read => {
@@ -128,6 +165,12 @@ impl Admin {
             }
             _ if path == endpoints::PATH || path.starts_with("/webhooks/") => {
                 endpoints::answer(self.endpoints.as_ref(), method, path).await
+            }
+            _ if door == Door::Socket && payments::is_path(path) => {
+                self.payments.answer(method, path, body).await
+            }
+            _ if payments::is_path(path) => {
+                Answer::text(StatusCode::FORBIDDEN, "payments are told at the admin socket alone\n")
             }
             _ => Answer::text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /metrics and /webhooks\n"),
         };

@@ -52,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) log: LogOptions,
     pub(crate) ingest: hookline_ingest::Settings,
     pub(crate) admin: AdminConfig,
+    /// Where the command line reaches the running process.
+    pub(crate) admin_socket: PathBuf,
     pub(crate) dispatcher: hookline_dispatcher::Settings,
     pub(crate) telemetry: TelemetryConfig,
     /// The key that seals what only this installation may read.
@@ -67,6 +69,8 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields)]
 pub(crate) struct AdminConfig {
     pub(crate) listen: SocketAddr,
+    /// [`Config`] knows where it is without it.
+    socket: Option<PathBuf>,
 }
 
 /// `[telemetry]`.
@@ -143,7 +147,7 @@ impl Config {
         let data_dir = section::<PathBuf>(figment, "data_dir", &mut problems);
         let log = section::<LogConfig>(figment, "log", &mut problems);
         let ingest = section::<hookline_ingest::Settings>(figment, "ingest", &mut problems);
-        let admin = section(figment, "admin", &mut problems);
+        let admin = section::<AdminConfig>(figment, "admin", &mut problems);
         let dispatcher = section::<hookline_dispatcher::Settings>(figment, "dispatcher", &mut problems);
         let sealing = section::<SealingConfig>(figment, "sealing", &mut problems);
         let telemetry = section(figment, "telemetry", &mut problems);
@@ -157,7 +161,10 @@ impl Config {
         let gateways = gateways::check(gateways, &mut problems);
         let webhooks: Vec<WebhookConfig> = entries(figment, "webhooks", &mut problems);
         let webhooks: Vec<Webhook> = webhooks::check(webhooks, parked, allow_http, &mut problems);
-        let log = log.map(|log| log.check(data_dir.unwrap_or_default(), &mut problems, &mut warnings));
+        let data_dir = data_dir.unwrap_or_default();
+        let socket = admin.as_ref().and_then(|admin| admin.socket.clone());
+        let admin_socket = socket.unwrap_or_else(|| data_dir.join("admin.sock"));
+        let log = log.map(|log| log.check(data_dir, &mut problems, &mut warnings));
         if let Some(ingest) = &ingest {
             problems.extend(problems_of_ingest(ingest));
             problems.extend(log.as_ref().and_then(|log| log.problem_beside_ingest(ingest.answer_timeout)));
@@ -181,6 +188,7 @@ impl Config {
                 log,
                 ingest,
                 admin,
+                admin_socket,
                 dispatcher,
                 telemetry,
                 key_file: sealing.key_file.unwrap_or_else(|| directory.join("hookline.key")),

@@ -6,6 +6,7 @@
 mod bench;
 mod client;
 mod command_line;
+mod dead_letters;
 mod delivery;
 mod demo;
 mod disk;

@@ -1,5 +1,7 @@
 //! Dead letters: which there are, and one of them with everything that is known of it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use hookline_event_log::{Journal, JournalName, Log, Offset, Partition, ReadError, partition_of};
 use hookline_schemas::delivery::{AttemptRecord, DeadLetter, DeadReason, decode};
@@ -7,7 +9,7 @@ use hookline_schemas::event::EventType;
 use hookline_schemas::ids::{EventId, WebhookId};
 use hookline_schemas::redelivery::{LetterFilter, LetterId};
 use hookline_schemas::time::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::History;
 use crate::scan::Scan;
@@ -16,7 +18,7 @@ use crate::scan::Scan;
 const LOOK: usize = 50_000;
 
 /// A dead letter in a line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LetterSummary {
     /// Where it stands.
     pub id: LetterId,
@@ -32,7 +34,7 @@ pub struct LetterSummary {
     /// Attempts made.
     pub tries: u32,
     /// How the latest attempt failed, as a label; none, where none was made.
-    pub last_failure: Option<&'static str>,
+    pub last_failure: Option<Cow<'static, str>>,
     /// When it was given up.
     pub dead_at: Timestamp,
 }
@@ -46,14 +48,14 @@ impl LetterSummary {
             event_type: letter.event.event_type,
             reason: letter.reason,
             tries: letter.tries,
-            last_failure: letter.last_failure.map(|failure| failure.label()),
+            last_failure: letter.last_failure.map(|failure| failure.label().into()),
             dead_at: letter.dead_at,
         }
     }
 }
 
 /// Some dead letters. Those of one webhook stand in the order in which they died.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LetterPage {
     /// The letters.
     pub letters: Vec<LetterSummary>,
@@ -64,7 +66,7 @@ pub struct LetterPage {
 }
 
 /// A dead letter, whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Letter {
     /// Where it stands.
     pub id: LetterId,

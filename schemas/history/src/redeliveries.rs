@@ -11,7 +11,7 @@ use hookline_event_log::{
 };
 use hookline_schemas::delivery::{decode, encode};
 use hookline_schemas::redelivery::{LetterFilter, Redelivery, RedeliveryKey, RedeliveryProgress};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::History;
 
@@ -22,7 +22,7 @@ const EPOCH: Epoch = Epoch(0);
 const SHOWN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A redelivery, and how far it has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedeliveryStatus {
     /// What was wished for.
     #[serde(flatten)]

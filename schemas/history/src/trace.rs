@@ -17,7 +17,7 @@ use hookline_schemas::seal::Sealer;
 use hookline_schemas::time::Timestamp;
 use hookline_schemas::webhook::Webhooks;
 use memchr::memmem::Finder;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use delivery::{TracedDelivery, TracedOutcome, WaitReason};
 pub use quarantine::TracedQuarantine;
@@ -40,7 +40,7 @@ pub struct TraceQuery<'a> {
 }
 
 /// The way of a payment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
     /// What happened to it, in the order in which it was accepted.
     pub events: Vec<TracedEvent>,
@@ -58,7 +58,7 @@ impl Trace {
 }
 
 /// One thing that happened to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TracedEvent {
     /// The event.
     pub id: EventId,

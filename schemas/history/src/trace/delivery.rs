@@ -1,5 +1,7 @@
 //! What became of one event at one webhook.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use hookline_event_log::{
     Change, Journal, JournalName, Log, Offset, Partition, ReadError, Table, TableName, TableWatch,
@@ -13,13 +15,13 @@ use hookline_schemas::ids::WebhookId;
 use hookline_schemas::redelivery::LetterId;
 use hookline_schemas::time::Timestamp;
 use hookline_schemas::webhook::Webhook;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::History;
 use crate::scan::Scan;
 
 /// What became of an event at a webhook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TracedDelivery {
     /// The webhook.
     pub webhook: WebhookId,
@@ -31,7 +33,7 @@ pub struct TracedDelivery {
 }
 
 /// How a delivery stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum TracedOutcome {
     /// The receiver has it.
@@ -57,7 +59,7 @@ pub enum TracedOutcome {
         /// Why.
         reason: DeadReason,
         /// How the latest attempt failed, as a label.
-        last_failure: Option<&'static str>,
+        last_failure: Option<Cow<'static, str>>,
         /// When.
         at: Timestamp,
     },
@@ -68,7 +70,7 @@ pub enum TracedOutcome {
 }
 
 /// Why a delivery waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitReason {
     /// Its turn has not come.
@@ -166,7 +168,7 @@ impl<L: Log> History<L> {
                     latest = Some(TracedOutcome::Dead {
                         letter: id,
                         reason: letter.reason,
-                        last_failure: letter.last_failure.map(|failure| failure.label()),
+                        last_failure: letter.last_failure.map(|failure| failure.label().into()),
                         at: letter.dead_at,
                     });
                 }

@@ -9,13 +9,13 @@ use hookline_schemas::quarantine::{QuarantinedNotification, place_of};
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::time::Timestamp;
 use memchr::memmem::Finder;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::History;
 use crate::scan::Scan;
 
 /// A notification in quarantine. Its body stays sealed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TracedQuarantine {
     /// Its key: a hash of the body.
     pub key: String,
