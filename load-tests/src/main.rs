@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 passed, 1 did not pass, 2 could not be run.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +10,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use hookline_load_tests::report::Report;
 use hookline_load_tests::scenario::kafka_faults::{self, Fault};
-use hookline_load_tests::scenario::{self, Surroundings, isolation, kill, outage, spread, steady};
+use hookline_load_tests::scenario::{
+    self, Surroundings, isolation, kill, outage, redelivery, spread, steady,
+};
 use hookline_load_tests::simulator::Pace;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -47,6 +50,8 @@ enum Scenario {
     Isolation(IsolationArguments),
     /// An endpoint is down while a backlog grows, and drains it at its rate when it is back; no other is late
     Outage(OutageArguments),
+    /// Dead letters are delivered again at a rate while hookline is killed: each arrives, and the rate is kept
+    Redelivery(RedeliveryArguments),
 }
 
 #[derive(Debug, Args)]
@@ -190,6 +195,29 @@ impl From<OutageArguments> for outage::Options {
     }
 }
 
+#[derive(Debug, Args)]
+struct RedeliveryArguments {
+    /// Dead letters
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..=2_000_000))]
+    letters: u64,
+    /// How many of them per second are delivered again
+    #[arg(long, default_value = "1000")]
+    rate: NonZeroU32,
+    /// How often hookline is killed meanwhile
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=20))]
+    kills: u32,
+    /// Decides what is posted
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl From<RedeliveryArguments> for redelivery::Options {
+    fn from(arguments: RedeliveryArguments) -> Self {
+        let RedeliveryArguments { letters, rate, kills, seed } = arguments;
+        Self { letters, rate, kills, seed }
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -257,6 +285,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
             spread::run(&surroundings, &options).await
         }
         Scenario::Isolation(arguments) => isolation::run(&surroundings, &arguments.into()).await,
+        Scenario::Redelivery(arguments) => redelivery::run(&surroundings, &arguments.into()).await,
         Scenario::Outage(arguments) => outage::run(&surroundings, &arguments.into()).await,
     }
 }

@@ -11,12 +11,15 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use hookline_schemas::time::Clock;
 use rustix::process::{Pid, Signal, kill_process};
+use serde::de::DeserializeOwned;
 use tokio::process::{Child, Command};
 
 use crate::admin::Admin;
 
 /// Between two questions whether it is ready.
 const READY_INTERVAL: Duration = Duration::from_millis(10);
+/// For a question on the command line.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Lines of its output that are shown when it fails.
 const OUTPUT_LINES: usize = 30;
 
@@ -110,6 +113,24 @@ impl Launch {
             }
             tokio::time::sleep(READY_INTERVAL).await;
         }
+    }
+
+    /// Asks the process that runs, by hookline's command line: what it prints, each line of it JSON.
+    ///
+    /// # Errors
+    ///
+    /// If the command fails; with what it said.
+    pub async fn ask<A: DeserializeOwned>(&self, arguments: &[&str]) -> anyhow::Result<Vec<A>> {
+        let directory = self.config.parent().context("the configuration file has no directory")?;
+        let mut command = Command::new(&self.program);
+        command.args(arguments).arg("--json").arg("--config").arg(&self.config).current_dir(directory);
+        let output = tokio::time::timeout(ANSWER_WITHIN, command.kill_on_drop(true).output());
+        let output = output.await.with_context(|| format!("{arguments:?} does not end"))??;
+        if !output.status.success() {
+            bail!("{arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let said = String::from_utf8(output.stdout)?;
+        Ok(said.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
     }
 
     /// The last lines that it printed.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use futures::future::try_join_all;
 use hookline_schemas::time::Clock;
+use serde::de::DeserializeOwned;
 
 use crate::admin::Admin;
 use crate::process::{Hookline, Launch, Role, Usage};
@@ -78,6 +79,15 @@ impl Fleet {
     /// Where this one tells about itself, whether it runs or not.
     pub(super) fn admin(&mut self, name: &str) -> anyhow::Result<Admin> {
         Ok(Admin::at(self.member(name)?.launch.admin))
+    }
+
+    /// What this one says when it is asked on the command line: each line of JSON.
+    pub(super) async fn ask<A: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        arguments: &[&str],
+    ) -> anyhow::Result<Vec<A>> {
+        self.member(name)?.launch.ask(arguments).await
     }
 
     fn running(&mut self, name: &str) -> anyhow::Result<Hookline> {

@@ -11,6 +11,8 @@ pub mod kafka_faults;
 pub mod kill;
 mod lateness;
 pub mod outage;
+mod rate;
+pub mod redelivery;
 mod sites;
 pub mod spread;
 pub mod steady;

@@ -9,22 +9,6 @@ pub(super) struct Request {
     pub(super) answered: Duration,
 }
 
-/// The most requests that came within one second, wherever that second begins.
-pub(super) fn busiest_second(requests: &[Request]) -> usize {
-    let mut times: Vec<Duration> = requests.iter().map(|request| request.received).collect();
-    times.sort_unstable();
-    let mut first = times.iter().peekable();
-    let (mut within, mut most) = (0_usize, 0);
-    for last in &times {
-        within += 1;
-        while first.next_if(|first| **first + Duration::from_secs(1) <= *last).is_some() {
-            within -= 1;
-        }
-        most = most.max(within);
-    }
-    most
-}
-
 /// The requests in flight when each came, itself included, in the order of time.
 fn in_flight(requests: &[Request]) -> Vec<(Duration, usize)> {
     let mut begun: Vec<Duration> = requests.iter().map(|request| request.received).collect();
@@ -88,21 +72,6 @@ mod tests {
 
     fn requests(times: &[u64]) -> Vec<Request> {
         times.iter().copied().map(request).collect()
-    }
-
-    #[test]
-    fn the_busiest_second_begins_anywhere() {
-        for (times, expected) in [
-            (&[][..], 0),
-            (&[5], 1),
-            (&[0, 999], 2),
-            (&[0, 1000], 1),
-            (&[900, 0, 1000, 1899, 1900], 3),
-            (&[0, 500, 1000, 1500, 2000], 2),
-            (&[7, 7, 7, 1007], 3),
-        ] {
-            assert_eq!(busiest_second(&requests(times)), expected, "{times:?}");
-        }
     }
 
     #[test]

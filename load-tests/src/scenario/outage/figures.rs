@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hookline_schemas::ids::EventId;
 
+use super::super::rate::busiest_second;
 use super::super::{lateness, per_second};
 use super::course::{Sample, Seen};
 use super::drain::{self, Request};
@@ -93,7 +94,7 @@ fn add_requests_while_down(report: &mut Report, seen: &Seen, deliveries: &[Deliv
 /// hookline was killed is not looked at.
 fn add_rate(report: &mut Report, options: &Options, seen: &Seen, deliveries: &[Delivery]) {
     let drained = drained(seen, deliveries);
-    let busiest = between(&seen.disturbances, &drained).map(|requests| drain::busiest_second(&requests));
+    let busiest = between(&seen.disturbances, &drained).map(|times| busiest_second(&times));
     let busiest = count_of(busiest.max().unwrap_or_default());
     let rate = f64::from(options.drain_rate);
     let most = (rate + (rate * BURST_SHARE).max(1.0)) * RATE_TOLERANCE;
@@ -115,14 +116,14 @@ fn drained(seen: &Seen, deliveries: &[Delivery]) -> Vec<Request> {
     since.map(|delivery| Request { received: delivery.received_at, answered: delivery.answered_at }).collect()
 }
 
-/// The requests before, between and after these disturbances.
-fn between(disturbances: &[Disturbance], requests: &[Request]) -> impl Iterator<Item = Vec<Request>> {
+/// When requests came before, between and after these disturbances.
+fn between(disturbances: &[Disturbance], requests: &[Request]) -> impl Iterator<Item = Vec<Duration>> {
     let begins = std::iter::once(Duration::ZERO).chain(disturbances.iter().map(|one| one.until));
     let ends = disturbances.iter().map(|one| one.at).chain(std::iter::once(Duration::MAX));
     let spans: Vec<_> = begins.zip(ends).collect();
     spans.into_iter().map(|(begin, end)| {
-        let within = |request: &&Request| (begin..=end).contains(&request.received);
-        requests.iter().filter(within).copied().collect()
+        let within = |received: &Duration| (begin..=end).contains(received);
+        requests.iter().map(|request| request.received).filter(within).collect()
     })
 }
 
