@@ -163,3 +163,102 @@ fn read<R: DeserializeOwned>(entry: &Entry) -> Option<R> {
         .map_err(|error| tracing::error!(%error, "a redelivery can't be read: it is left alone"))
         .ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use bytes::Bytes;
+    use hookline_schemas::delivery::encode;
+    use hookline_schemas::redelivery::LetterFilter;
+    use hookline_schemas::time::Timestamp;
+
+    use super::*;
+
+    const HERE: Partition = Partition(3);
+
+    fn entry(key: RedeliveryKey<'_>, value: Vec<u8>, version: u64) -> Entry {
+        let (key, value) = (Bytes::from(key.to_string()), Some(Bytes::from(value)));
+        Entry { partition: HERE, key, value, epoch: Epoch(1), version: Offset(version) }
+    }
+
+    fn wish(is_cancelled: bool, version: u64) -> Entry {
+        let (filter, rate) = (LetterFilter::default(), NonZeroU32::MIN);
+        let (requested_at, ends) = (Timestamp(1), vec![9]);
+        let wish = Redelivery { id: "ab".to_owned(), filter, rate, requested_at, ends, is_cancelled };
+        entry(RedeliveryKey::Wish("ab"), encode(&wish), version)
+    }
+
+    fn progress(offset: u64, ended_at: Option<Timestamp>) -> RedeliveryProgress {
+        RedeliveryProgress { offset, ended_at, ..RedeliveryProgress::NONE }
+    }
+
+    fn shown(offset: u64, version: u64) -> Entry {
+        entry(RedeliveryKey::Progress("ab"), encode(&progress(offset, None)), version)
+    }
+
+    fn ours(partition: Partition) -> Option<Epoch> {
+        (partition == HERE).then_some(Epoch(7))
+    }
+
+    #[test]
+    fn a_wish_is_carried_out_once_by_who_owns_its_partition() {
+        let mut redeliveries = Redeliveries::default();
+        assert!(redeliveries.see(&wish(false, 1)) && redeliveries.see(&shown(4, 2)));
+        assert!(redeliveries.next_job(|_| None).is_none(), "not ours");
+        redeliveries.look_again();
+        let job = redeliveries.next_job(ours).expect("a job");
+        assert_eq!((job.epoch, job.progress.offset), (Epoch(7), 4));
+        redeliveries.look_again();
+        assert!(redeliveries.next_job(ours).is_none(), "it is under way");
+        assert!(!redeliveries.are_idle());
+    }
+
+    #[test]
+    fn what_has_ended_is_not_begun_again_by_what_is_shown_late() {
+        let mut redeliveries = Redeliveries::default();
+        redeliveries.see(&wish(false, 1));
+        let job = redeliveries.next_job(ours).expect("a job");
+        let over = Job { progress: progress(9, Some(Timestamp(5))), version: Offset(8), ..job };
+        redeliveries.ended(over);
+        redeliveries.see(&shown(4, 7));
+        assert!(redeliveries.next_job(ours).is_none());
+        assert!(redeliveries.are_idle());
+    }
+
+    #[test]
+    fn who_gets_the_partition_back_goes_on_from_what_is_written_down() {
+        let mut redeliveries = Redeliveries::default();
+        redeliveries.see(&wish(false, 1));
+        let job = redeliveries.next_job(ours).expect("a job");
+        redeliveries.see(&shown(5, 6));
+        redeliveries.lose(HERE);
+        assert!(job.abandon.is_cancelled());
+        redeliveries.ended(Job { progress: progress(9, Some(Timestamp(5))), ..job });
+        redeliveries.look_again();
+        let again = redeliveries.next_job(|_| Some(Epoch(8))).expect("a job");
+        assert_eq!((again.epoch, again.progress.offset), (Epoch(8), 5), "an abandoned one says nothing");
+    }
+
+    #[test]
+    fn one_that_is_cancelled_or_stopped_is_not_begun_again() {
+        let mut redeliveries = Redeliveries::default();
+        redeliveries.see(&wish(false, 1));
+        let job = redeliveries.next_job(ours).expect("a job");
+        redeliveries.see(&wish(true, 2));
+        assert!(job.stop.is_cancelled() && !job.abandon.is_cancelled());
+        redeliveries.ended(job);
+        assert!(redeliveries.next_job(ours).is_none());
+        redeliveries.see(&wish(false, 3));
+        redeliveries.stop();
+        assert!(redeliveries.next_job(ours).is_none());
+    }
+
+    #[test]
+    fn other_entries_of_the_table_are_left_to_others() {
+        let mut redeliveries = Redeliveries::default();
+        let (key, value) = (Bytes::from_static(b"lane/wh"), None);
+        let lane = Entry { partition: HERE, key, value, epoch: Epoch(1), version: Offset(1) };
+        assert!(!redeliveries.see(&lane));
+    }
+}

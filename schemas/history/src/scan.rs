@@ -80,22 +80,54 @@ async fn first_since<J: Journal>(
     since: Timestamp,
 ) -> Result<Offset, ReadError> {
     let since = Timestamp(since.0.saturating_sub(CLOCKS));
+    let one = ReadLimit { records: 1, bytes: 1 };
+    let first_from = async |from: Offset| match journal.read(partition, from, None, one).await {
+        Ok(batch) => Ok(batch.records.first().map(|record| (record.offset, record.appended_at))),
+        // Retention has taken what stood there: it was older.
+        Err(ReadError::Expired { first, .. }) if first > from => Ok(Some((first, Timestamp(0)))),
+        Err(error) => Err(error),
+    };
+    search(bounds, since, first_from).await
+}
+
+/// The first offset from which on no record is older. `first_from`: the first record at or behind an offset, with
+/// its time.
+async fn search<E>(
+    bounds: Bounds,
+    since: Timestamp,
+    first_from: impl AsyncFn(Offset) -> Result<Option<(Offset, Timestamp)>, E>,
+) -> Result<Offset, E> {
     let (mut low, mut high) = (bounds.first, bounds.end);
     while low < high {
         let middle = Offset(low.0 + (high.0 - low.0) / 2);
-        let one = ReadLimit { records: 1, bytes: 1 };
-        let found = match journal.read(partition, middle, None, one).await {
-            Ok(batch) => batch.records.into_iter().next(),
-            Err(ReadError::Expired { first, .. }) if first > middle => {
-                low = first;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        match found {
-            Some(record) if record.appended_at < since => low = record.offset.next(),
+        match first_from(middle).await? {
+            Some((offset, appended_at)) if appended_at < since => low = offset.next(),
             Some(_) | None => high = middle,
         }
     }
     Ok(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// Records at these offsets, with gaps, each appended at ten times its offset.
+    #[tokio::test]
+    async fn finds_where_a_time_begins() {
+        let offsets = [3, 4, 9, 10, 11, 30];
+        let bounds = Bounds { first: Offset(3), end: Offset(31) };
+        for since in 0..320 {
+            let first_from = async |from: Offset| {
+                let found = offsets.iter().find(|offset| **offset >= from.0);
+                Ok::<_, Infallible>(found.map(|offset| (Offset(*offset), Timestamp(offset * 10))))
+            };
+            let from = search(bounds, Timestamp(since), first_from).await.unwrap_or(Offset::START);
+            let kept: Vec<u64> = offsets.into_iter().filter(|offset| *offset >= from.0).collect();
+            let young: Vec<u64> = offsets.into_iter().filter(|offset| offset * 10 >= since).collect();
+            assert_eq!(kept, young, "since {since}, from {from:?}");
+        }
+    }
 }
