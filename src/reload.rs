@@ -30,6 +30,9 @@ pub(crate) async fn follow(
         }
         match Config::load(file.as_deref()) {
             Ok(config) => {
+                for warning in &config.warnings {
+                    tracing::warn!("{warning}");
+                }
                 tracing::info!(webhooks = config.webhooks.iter().count(), "the webhooks were read again");
                 webhooks.send_replace(Some(Arc::new(config.webhooks)));
             }

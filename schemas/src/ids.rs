@@ -165,8 +165,13 @@ mod tests {
 
     #[test]
     fn an_id_holds_no_dot_and_has_its_length() {
-        let id = EventId::compute("pk", Meaning::Failed, "3541977847");
-        assert_eq!(id.as_str().len(), 30);
-        assert!(id.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
+        for id in [
+            EventId::compute("pk", Meaning::Failed, "3541977847"),
+            EventId::compute("pk.example.com", Meaning::Other, "1.2.3"),
+            EventId::of_disabling(&WebhookId::new("wh.club.7"), Timestamp(1_800_000_000_000)),
+        ] {
+            assert_eq!(id.as_str().len(), 30);
+            assert!(id.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{id}");
+        }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! What CloudPayments posts ([`notification`]), what stands in the log ([`event`], [`delivery`], [`redelivery`]), what
 //! integrators receive ([`payload`]), who they are ([`gateway`], [`webhook`]), what Check compares with
-//! ([`check`]), and how all of it is signed and sealed ([`signature`], [`seal`]).
+//! ([`check`]), and how all of it is signed and sealed ([`signature`], [`rotation`], [`seal`]).
 
 pub mod check;
+pub mod custom_headers;
 pub mod delivery;
 pub mod event;
 pub mod event_type;
@@ -16,6 +17,7 @@ pub mod payload;
 pub mod quarantine;
 pub mod reason;
 pub mod redelivery;
+pub mod rotation;
 pub mod seal;
 pub mod secret;
 pub mod signature;

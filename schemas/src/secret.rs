@@ -4,12 +4,12 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A secret text. `Debug` shows nothing; memory is wiped when it is dropped.
-#[derive(Clone, PartialEq, Eq, Deserialize, Zeroize, ZeroizeOnDrop)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Secret(String);
 
 impl Secret {
@@ -21,6 +21,15 @@ impl Secret {
     /// The text itself, for the one who signs or seals with it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Serde's own words would hold what stands there: a number, perhaps, that is a secret without its quotes.
+        String::deserialize(deserializer)
+            .map(Self)
+            .map_err(|_| D::Error::custom("a secret is a text, in quotes"))
     }
 }
 
@@ -93,15 +102,29 @@ impl fmt::Debug for WebhookSecret {
 mod tests {
     use super::*;
 
+    fn of_length(bytes: usize) -> String {
+        format!("whsec_{}", STANDARD.encode(vec![7; bytes]))
+    }
+
     #[test]
     fn refuses_what_must_never_sign() {
         for (text, expected) in [
             ("", WebhookSecretError::Length(0)),
             ("whsec_", WebhookSecretError::Length(0)),
             ("whsec_c2hvcnQ=", WebhookSecretError::Length(5)),
+            (&of_length(23), WebhookSecretError::Length(23)),
+            (&of_length(65), WebhookSecretError::Length(65)),
             ("whsec_not base64", WebhookSecretError::NotBase64),
         ] {
             assert_eq!(WebhookSecret::parse(text), Err(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn takes_24_to_64_bytes() {
+        for length in [24, 32, 64] {
+            let secret = WebhookSecret::parse(&of_length(length)).expect("a secret");
+            assert_eq!(secret.decoded().len(), length);
         }
     }
 
@@ -111,6 +134,16 @@ mod tests {
         let bare = WebhookSecret::parse("AAECAwQFBgcICQoLDA0ODxAREhMUFRYX").expect("a secret");
         assert_eq!(prefixed.decoded(), bare.decoded());
         assert_ne!(prefixed.handed_out(), bare.handed_out());
+    }
+
+    #[test]
+    fn no_error_shows_what_stands_in_a_secrets_place() {
+        let read: Secret = serde_json::from_str("\"s3cret\"").expect("a text");
+        assert_eq!(read.expose(), "s3cret");
+        for wrong in ["1234567", "[\"1234567\"]", "{\"a\": 1234567}"] {
+            let error = serde_json::from_str::<Secret>(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("in quotes") && !error.contains("1234567"), "{error}");
+        }
     }
 
     #[test]

@@ -59,9 +59,13 @@ pub struct WebhookKey {
 /// The signature headers of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureHeaders {
-    /// `X-IZI-Signature`: lower-case hex of the HMAC over the body, key: the secret as handed out.
+    /// `X-IZI-Signature`: lower-case hex of the HMAC over the body, key: the secret as handed out. While that
+    /// is rotated: the previous one.
     pub izi: String,
+    /// `X-IZI-Signature-Next`: the same with the current secret, while the other holds the previous one's.
+    pub izi_next: Option<String>,
     /// `webhook-signature`: `v1,` and base64 of the HMAC over `id.timestamp.body`, key: the decoded secret.
+    /// While that is rotated: one with each, separated by a space.
     pub standard: String,
 }
 
@@ -80,6 +84,7 @@ impl WebhookKey {
         update_with_content(&mut standard, id, timestamp, body);
         SignatureHeaders {
             izi: HEXLOWER.encode(&izi.finalize().into_bytes()),
+            izi_next: None,
             standard: format!("v1,{}", STANDARD.encode(standard.finalize().into_bytes())),
         }
     }

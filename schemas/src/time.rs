@@ -35,10 +35,15 @@ impl Timestamp {
         self.0 / 1000
     }
 
-    /// Reads RFC 3339, with any offset; `None` if it is not, or before the epoch.
-    pub fn from_rfc3339(text: &str) -> Option<Self> {
-        let time: jiff::Timestamp = text.parse().ok()?;
-        u64::try_from(time.as_millisecond()).ok().map(Self)
+    /// Reads RFC 3339, with `Z` or an offset: `2026-05-30T14:32:00Z`.
+    ///
+    /// # Errors
+    ///
+    /// If it is not that, or a time before 1970.
+    pub fn parse_rfc3339(text: &str) -> Result<Self, TimestampError> {
+        let parsed = text.parse::<jiff::Timestamp>().ok();
+        let milliseconds = parsed.and_then(|time| u64::try_from(time.as_millisecond()).ok());
+        milliseconds.map(Self).ok_or_else(|| TimestampError(text.to_owned()))
     }
 
     /// RFC 3339 in UTC, to the second: `2026-05-30T14:32:00Z`.
@@ -47,6 +52,11 @@ impl Timestamp {
         jiff::Timestamp::from_second(seconds).map_or_else(|_| String::new(), |time| time.to_string())
     }
 }
+
+/// Why a text is not a time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a time like 2026-05-30T14:32:00Z")]
+pub struct TimestampError(String);
 
 /// A clock: steady within a process, started from the wall.
 #[derive(Debug, Clone, Copy)]
@@ -82,4 +92,26 @@ impl Clock {
 fn wall_now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_time_with_its_offset_alone() {
+        for (text, expected) in [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2026-05-30T14:32:00Z", Some(1_780_151_520_000)),
+            ("2026-05-30T17:32:00.250+03:00", Some(1_780_151_520_250)),
+            ("1969-12-31T23:59:59Z", None),
+            ("2026-05-30T14:32:00", None),
+            ("2026-05-30", None),
+            ("2026-02-30T00:00:00Z", None),
+            ("tomorrow", None),
+            ("", None),
+        ] {
+            assert_eq!(Timestamp::parse_rfc3339(text).ok(), expected.map(Timestamp), "{text:?}");
+        }
+    }
 }

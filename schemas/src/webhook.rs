@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use http::Uri;
 
+use crate::custom_headers::CustomHeaders;
 use crate::event::{Event, EventType};
 use crate::ids::{ClubId, OrganizationId, WebhookId};
 use crate::payload::EventData;
-use crate::signature::WebhookKey;
+use crate::rotation::WebhookKeys;
 
-/// A webhook with the key that signs for it.
+/// A webhook with the keys that sign for it.
 #[derive(Debug, Clone)]
 pub struct Webhook {
     /// Its identity; an endpoint *is* its webhook id, not its URL.
@@ -25,8 +26,10 @@ pub struct Webhook {
     pub url: Uri,
     /// Which events.
     pub events: Vec<EventType>,
-    /// Signs its attempts.
-    pub key: WebhookKey,
+    /// Sign its attempts.
+    pub keys: WebhookKeys,
+    /// Sent with its attempts, beside ours.
+    pub headers: CustomHeaders,
     /// Its own retry schedule in place of the default one.
     pub retry_schedule: Option<Vec<Duration>>,
     /// How long a delivery is tried, counted from its acceptance, in place of the default.

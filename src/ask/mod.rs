@@ -164,7 +164,7 @@ pub(crate) fn ended(asked: Result<ExitCode, AskError>) -> ExitCode {
 
 /// A time as people write it: RFC 3339, or how long ago (`6h`, `2days`).
 pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
-    if let Some(time) = Timestamp::from_rfc3339(text) {
+    if let Ok(time) = Timestamp::parse_rfc3339(text) {
         return Ok(time);
     }
     match humantime_serde::re::humantime::parse_duration(text) {

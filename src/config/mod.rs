@@ -15,6 +15,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use figment::value::{Dict, Value};
 use hookline_ingest::Gateways;
+use hookline_schemas::time::Clock;
 use hookline_schemas::webhook::{Webhook, Webhooks};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -160,7 +161,9 @@ impl Config {
             gateways.iter().filter(|_| without_directory).filter_map(GatewayConfig::warning).collect();
         let gateways = gateways::check(gateways, &mut problems);
         let webhooks: Vec<WebhookConfig> = entries(figment, "webhooks", &mut problems);
-        let webhooks: Vec<Webhook> = webhooks::check(webhooks, parked, allow_http, &mut problems);
+        let now = Clock::start().wall();
+        let webhooks: Vec<Webhook> =
+            webhooks::check(webhooks, parked, allow_http, now, &mut problems, &mut warnings);
         let data_dir = data_dir.unwrap_or_default();
         let socket = admin.as_ref().and_then(|admin| admin.socket.clone());
         let admin_socket = socket.unwrap_or_else(|| data_dir.join("admin.sock"));

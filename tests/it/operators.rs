@@ -1,11 +1,11 @@
 //! What operators see and do: the endpoints at the admin address, and webhooks that change without a restart.
 
 use anyhow::{Context, ensure};
-use hookline_load_tests::receiver::Profile;
+use hookline_load_tests::receiver::{Delivery, Fault, Profile};
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::bench::{Bench, SOON};
+use crate::bench::{Bench, SOON, eventually, webhook_secret};
 use crate::client;
 
 /// What the admin address says of an endpoint.
@@ -58,6 +58,36 @@ async fn webhooks_change_without_a_restart() -> anyhow::Result<()> {
     bench.delivered("wh_1", &ids).await?;
     becomes(&bench, "wh_1", "backlog", 0.into()).await?;
     becomes(&bench, "wh_1", "delivered", 3.into()).await?;
+    bench.stop(hookline).await
+}
+
+/// The receiver has the first secret from beginning to end.
+#[tokio::test]
+async fn a_secret_is_rotated_without_a_restart() -> anyhow::Result<()> {
+    let bench = Bench::new(&[("wh_1", Profile::Healthy)]).await?;
+    let hookline = bench.start().await?;
+    let first = format!("secret = {:?}", webhook_secret(0));
+    let (second, end) = (webhook_secret(1), "previous_secret_until = \"9999-01-01T00:00:00Z\"");
+    rewrite(&bench, &first, &format!("secret = {second:?}\nprevious_{first}\n{end}\npaused = true"))?;
+    hookline.reload()?;
+    becomes(&bench, "wh_1", "state", "paused".into()).await?;
+    let ids = bench.pay(1..4).await?;
+    rewrite(&bench, "paused = true", "paused = false")?;
+    hookline.reload()?;
+    bench.delivered("wh_1", &ids).await?;
+    ensure!(!bench.launch.last_output().contains("counts no more"));
+
+    rewrite(&bench, end, "previous_secret_until = \"2001-01-01T00:00:00Z\"")?;
+    rewrite(&bench, "paused = false", "paused = true")?;
+    hookline.reload()?;
+    becomes(&bench, "wh_1", "state", "paused".into()).await?;
+    ensure!(bench.launch.last_output().contains("wh_1: its previous secret counts no more since 2001-01-01"));
+    bench.pay(4..5).await?;
+    rewrite(&bench, "paused = true", "paused = false")?;
+    hookline.reload()?;
+    let is_refused = |delivery: &Delivery| delivery.fault == Some(Fault::IziSignature);
+    eventually(bench.clock, || bench.receiver.snapshot().iter().any(is_refused)).await?;
+    ensure!(bench.accepted_by("wh_1").len() == 3);
     bench.stop(hookline).await
 }
 

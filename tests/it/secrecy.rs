@@ -26,6 +26,9 @@ const PERSONAL: [(&str, &str); 10] = [
     ("IpLatitude", "59.7730421"),
     ("Data", "secretnoteofthepayer"),
 ];
+/// The next secret of the first webhook, and the value of a header that is sent to it.
+const ROTATED_SECRET: &str = "whsec_UXVpbGxvbkJyYW1ibGV3aWNrUm90YXRlZA==";
+const API_KEY: &str = "ak_51b1d0f9e8a7c6b5";
 const CLIENT: &str = "client-that-may-be-kept";
 
 fn form(transaction: Option<&str>) -> Bytes {
@@ -75,12 +78,25 @@ async fn post_everything(bench: &Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The first webhook's secret becomes the previous one.
+fn rotate_and_add_a_header(bench: &Bench) -> anyhow::Result<()> {
+    let text = fs::read_to_string(&bench.launch.config)?;
+    let old = format!("secret = {:?}", webhook_secret(0));
+    ensure!(text.contains(&old), "{old} is not in\n{text}");
+    let rotated = format!(
+        "secret = {ROTATED_SECRET:?}\nprevious_{old}\nprevious_secret_until = \"9999-01-01T00:00:00Z\"\n\
+         headers = {{ X-Api-Key = {API_KEY:?} }}"
+    );
+    Ok(fs::write(&bench.launch.config, text.replace(&old, &rotated))?)
+}
+
 #[tokio::test]
 async fn no_secret_and_no_payer_is_found_in_logs_or_files() -> anyhow::Result<()> {
     // What is delivered to the second is kept in a lane, with the last failure.
     let webhooks = [("wh_1", Profile::Healthy), ("wh_down", Profile::Down)];
     let bench = Bench::new(&webhooks).await?;
     bench.configure("[telemetry]\nlog_filter = \"trace\"\n")?;
+    rotate_and_add_a_header(&bench)?;
     let hookline = bench.start().await?;
     post_everything(&bench).await?;
     eventually(bench.clock, || bench.accepted_by("wh_1").len() == 3).await?;
@@ -96,7 +112,9 @@ async fn no_secret_and_no_payer_is_found_in_logs_or_files() -> anyhow::Result<()
 
     let logged = fs::read(&bench.launch.output)?;
     ensure!(holds(&logged, b"listening"), "the search finds what was logged");
+    let sent = [ROTATED_SECRET, API_KEY].map(str::to_owned);
     let secrets = [NEW_SECRET.to_owned(), OLD_SECRET.to_owned(), webhook_secret(0), webhook_secret(1)];
+    let secrets = secrets.into_iter().chain(sent);
     let key = fs::read_to_string(bench.path().join("hookline.key"))?.trim().to_owned();
     let personal = PERSONAL.iter().map(|(_, value)| (*value).to_owned());
     for needle in personal.chain(secrets).chain([key]) {

@@ -76,23 +76,26 @@ impl Sender {
     }
 
     fn request(&self, webhook: &Webhook, event: &Prepared) -> Request<Full<Bytes>> {
-        let timestamp = self.clock.wall().unix_seconds();
-        let signatures = webhook.key.sign(event.event.id.as_str(), timestamp, &event.body);
+        let (id, now) = (event.event.id.as_str(), self.clock.wall());
+        let signatures = webhook.keys.sign(id, now, &event.body);
         let mut request = Request::new(Full::new(event.body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = webhook.url.clone();
+        // Ours come later, and replace what has their name.
+        request.headers_mut().clone_from(webhook.headers.as_map());
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("hookline/", env!("CARGO_PKG_VERSION"))));
-        headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
+        headers.insert("webhook-timestamp", HeaderValue::from(now.unix_seconds()));
         let values = [
-            ("webhook-id", event.event.id.as_str()),
-            ("webhook-signature", &signatures.standard),
-            ("x-izi-signature", &signatures.izi),
+            ("webhook-id", Some(id)),
+            ("webhook-signature", Some(signatures.standard.as_str())),
+            ("x-izi-signature", Some(signatures.izi.as_str())),
+            ("x-izi-signature-next", signatures.izi_next.as_deref()),
         ];
         for (name, value) in values {
             // Ids and signatures are letters, digits and a few marks.
-            if let Ok(value) = HeaderValue::from_str(value) {
+            if let Some(Ok(value)) = value.map(HeaderValue::from_str) {
                 headers.insert(name, value);
             }
         }

@@ -8,13 +8,15 @@ use hookline_event_log::JournalName;
 use hookline_schemas::delivery::DisabledReason;
 use hookline_schemas::event::EventType;
 use hookline_schemas::ids::WebhookId;
-use hookline_schemas::secret::WebhookSecret;
+use hookline_schemas::rotation::WebhookKeys;
 use hookline_schemas::signature::WebhookKey;
 use hookline_schemas::time::Clock;
 use hookline_schemas::webhook::Webhook;
 
 use crate::receiver::{Answer, OK, Receiver, status};
-use crate::surroundings::{append, event, open, records, settings, start, until, webhook};
+use crate::surroundings::{
+    NEW_SECRET, append, event, open, records, secret, settings, start, until, webhook,
+};
 
 /// What came to a path, by the transactions' numbers.
 fn transactions(receiver: &Receiver, path: &str) -> Vec<u64> {
@@ -114,9 +116,8 @@ async fn a_paused_webhook_waits_and_one_that_moved_is_tried_at_once() {
     assert_eq!(transactions(&receiver, "/old"), [1], "one probe");
 
     // Its secret changes with its URL.
-    let secret = WebhookSecret::parse("whsec_FxYVFBMSERAPDg0MCwoJCAcGBQQDAgEA").expect("a secret");
-    let key = WebhookKey::new(&secret);
-    running.change_webhooks(vec![Webhook { key: key.clone(), ..webhook("wh", &receiver.url("/new")) }]);
+    let (key, keys) = (WebhookKey::new(&secret(NEW_SECRET)), WebhookKeys::new(&secret(NEW_SECRET)));
+    running.change_webhooks(vec![Webhook { keys, ..webhook("wh", &receiver.url("/new")) }]);
     until("caught up", async || running.status("wh").await.backlog == 0).await;
     let sent = transactions(&receiver, "/new");
     assert_eq!((sent.first(), sent.len()), (Some(&1), 8), "the head alone, then the others: {sent:?}");

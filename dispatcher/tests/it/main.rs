@@ -2,6 +2,8 @@
 
 mod delivery;
 mod group;
+mod headers;
+mod libraries;
 mod life;
 mod rebalance;
 mod receiver;

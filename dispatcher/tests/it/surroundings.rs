@@ -8,18 +8,20 @@ use bytesize::ByteSize;
 use hookline_dispatcher::{Dispatcher, DispatcherError, EndpointStatus, Endpoints, Settings};
 use hookline_event_log::embedded::{EmbeddedLog, EmbeddedOptions};
 use hookline_event_log::{Journal, JournalName, Log, Offset, Partition, PartitionCounts, ReadLimit};
+use hookline_schemas::custom_headers::CustomHeaders;
 use hookline_schemas::event::{Event, EventType, partition_key};
 use hookline_schemas::ids::{ClubId, EventId, GatewayId, Meaning, OrganizationId, PaymentId, WebhookId};
 use hookline_schemas::notification::NotificationType;
 use hookline_schemas::payload::{EventData, PaymentData};
+use hookline_schemas::rotation::WebhookKeys;
 use hookline_schemas::secret::WebhookSecret;
-use hookline_schemas::signature::WebhookKey;
 use hookline_schemas::time::Clock;
 use hookline_schemas::webhook::{Webhook, Webhooks, parse_url};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
+pub(crate) const NEW_SECRET: &str = "whsec_FxYVFBMSERAPDg0MCwoJCAcGBQQDAgEA";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A dispatcher that runs on a thread of its own, as in earnest.
@@ -136,6 +138,10 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
+pub(crate) fn secret(text: &str) -> WebhookSecret {
+    WebhookSecret::parse(text).expect("a secret")
+}
+
 pub(crate) fn webhook(id: &str, url: &str) -> Webhook {
     Webhook {
         id: WebhookId::new(id),
@@ -143,7 +149,8 @@ pub(crate) fn webhook(id: &str, url: &str) -> Webhook {
         club_id: None,
         url: parse_url(url).expect("a URL"),
         events: vec![EventType::PaymentReceived],
-        key: WebhookKey::new(&WebhookSecret::parse(SECRET).expect("a secret")),
+        keys: WebhookKeys::new(&secret(SECRET)),
+        headers: CustomHeaders::default(),
         retry_schedule: None,
         deadline: None,
         rate_limit: None,

@@ -81,21 +81,23 @@ async fn first_since<J: Journal>(
 ) -> Result<Offset, ReadError> {
     let since = Timestamp(since.0.saturating_sub(CLOCKS));
     let one = ReadLimit { records: 1, bytes: 1 };
-    let first_from = async |from: Offset| match journal.read(partition, from, None, one).await {
-        Ok(batch) => Ok(batch.records.first().map(|record| (record.offset, record.appended_at))),
-        // Retention has taken what stood there: it was older.
-        Err(ReadError::Expired { first, .. }) if first > from => Ok(Some((first, Timestamp(0)))),
-        Err(error) => Err(error),
+    let first_from = |from: Offset| async move {
+        match journal.read(partition, from, None, one).await {
+            Ok(batch) => Ok(batch.records.first().map(|record| (record.offset, record.appended_at))),
+            // Retention has taken what stood there: it was older.
+            Err(ReadError::Expired { first, .. }) if first > from => Ok(Some((first, Timestamp(0)))),
+            Err(error) => Err(error),
+        }
     };
     search(bounds, since, first_from).await
 }
 
 /// The first offset from which on no record is older. `first_from`: the first record at or behind an offset, with
 /// its time.
-async fn search<E>(
+async fn search<E, F: Future<Output = Result<Option<(Offset, Timestamp)>, E>>>(
     bounds: Bounds,
     since: Timestamp,
-    first_from: impl AsyncFn(Offset) -> Result<Option<(Offset, Timestamp)>, E>,
+    first_from: impl Fn(Offset) -> F,
 ) -> Result<Offset, E> {
     let (mut low, mut high) = (bounds.first, bounds.end);
     while low < high {
@@ -120,9 +122,10 @@ mod tests {
         let offsets = [3, 4, 9, 10, 11, 30];
         let bounds = Bounds { first: Offset(3), end: Offset(31) };
         for since in 0..320 {
-            let first_from = async |from: Offset| {
-                let found = offsets.iter().find(|offset| **offset >= from.0);
-                Ok::<_, Infallible>(found.map(|offset| (Offset(*offset), Timestamp(offset * 10))))
+            let first_from = |from: Offset| {
+                let found = offsets.into_iter().find(|offset| *offset >= from.0);
+                let found = found.map(|offset| (Offset(offset), Timestamp(offset * 10)));
+                std::future::ready(Ok::<_, Infallible>(found))
             };
             let from = search(bounds, Timestamp(since), first_from).await.unwrap_or(Offset::START);
             let kept: Vec<u64> = offsets.into_iter().filter(|offset| *offset >= from.0).collect();

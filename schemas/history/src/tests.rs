@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use bytes::Bytes;
 use hookline_event_log::embedded::{EmbeddedLog, EmbeddedOptions};
 use hookline_event_log::{Epoch, Journal, JournalName, Log, PartitionCounts, Table, TableName, partition_of};
+use hookline_schemas::custom_headers::CustomHeaders;
 use hookline_schemas::delivery::{
     AttemptOutcome, AttemptRecord, DeadLetter, DeadReason, FailureReason, LaneRecord, ParkedDelivery, encode,
 };
@@ -13,9 +14,9 @@ use hookline_schemas::ids::{EventId, GatewayId, OrganizationId, WebhookId};
 use hookline_schemas::notification::NotificationType;
 use hookline_schemas::quarantine::{QuarantinedNotification, key_of, place_of};
 use hookline_schemas::redelivery::{LetterFilter, RedeliveryKey, RedeliveryProgress};
+use hookline_schemas::rotation::WebhookKeys;
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::secret::WebhookSecret;
-use hookline_schemas::signature::WebhookKey;
 use hookline_schemas::time::{Clock, Timestamp};
 use hookline_schemas::webhook::{Webhook, Webhooks, parse_url};
 
@@ -60,16 +61,15 @@ fn letter(webhook: &str, transaction: u64, failure: FailureReason) -> DeadLetter
 }
 
 fn webhooks() -> Webhooks {
-    let key = || {
-        WebhookKey::new(&WebhookSecret::parse("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX").expect("a secret"))
-    };
+    let secret = WebhookSecret::parse("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX").expect("a secret");
     let webhook = |id: &str| Webhook {
         id: WebhookId::new(id),
         organization: OrganizationId::new("org"),
         club_id: None,
         url: parse_url("https://example.com/").expect("a URL"),
         events: vec![hookline_schemas::event::EventType::PaymentReceived],
-        key: key(),
+        keys: WebhookKeys::new(&secret),
+        headers: CustomHeaders::default(),
         retry_schedule: None,
         deadline: None,
         rate_limit: None,

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use hookline_schemas::custom_headers::CustomHeaders;
 use hookline_schemas::delivery::{Disabled, DisabledReason};
 use hookline_schemas::event::{Event, EventType};
 use hookline_schemas::ids::{ClubId, OrganizationId, WebhookId};
 use hookline_schemas::payload::{EventData, json_schemas};
+use hookline_schemas::rotation::WebhookKeys;
 use hookline_schemas::secret::WebhookSecret;
-use hookline_schemas::signature::WebhookKey;
 use hookline_schemas::time::Timestamp;
 use hookline_schemas::webhook::{Webhook, parse_url};
 use jsonschema::Validator;
@@ -122,7 +123,8 @@ fn webhook(id: &str, club: Option<&str>) -> Webhook {
         club_id: club.map(ClubId::new),
         url: parse_url("https://example.com/hooks").expect("a URL"),
         events: vec![EventType::WebhookDisabled],
-        key: WebhookKey::new(&secret),
+        keys: WebhookKeys::new(&secret),
+        headers: CustomHeaders::default(),
         retry_schedule: None,
         deadline: None,
         rate_limit: None,

@@ -3,13 +3,14 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use hookline_schemas::custom_headers::CustomHeaders;
 use hookline_schemas::delivery::{AttemptOutcome, FailureReason};
 use hookline_schemas::event::{Event, EventType};
 use hookline_schemas::ids::{ClubId, EventId, GatewayId, OrganizationId, WebhookId};
 use hookline_schemas::notification::NotificationType;
 use hookline_schemas::payload::{EventData, NoticeData};
+use hookline_schemas::rotation::WebhookKeys;
 use hookline_schemas::secret::WebhookSecret;
-use hookline_schemas::signature::WebhookKey;
 use hookline_schemas::time::Timestamp;
 use hookline_schemas::webhook::Webhook;
 use rand::Rng;
@@ -121,7 +122,8 @@ pub(super) fn webhook(id: &str, faults: Faults) -> Webhook {
         club_id: None,
         url: "https://example.com/".parse().expect("a URL"),
         events: vec![EventType::PaymentReceived],
-        key: WebhookKey::new(&secret),
+        keys: WebhookKeys::new(&secret),
+        headers: CustomHeaders::default(),
         // Soon enough that its lane is empty now and then.
         retry_schedule: (faults.flaps && id == "wh_moody").then(|| vec![Duration::from_secs(2)]),
         deadline: None,
