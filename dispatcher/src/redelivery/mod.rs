@@ -2,7 +2,7 @@
 //!
 //! The wishes stand in `lanes`, and whoever owns the partition of a wish carries it out ([`work`]), at its rate,
 //! beside everything else: to a lane what comes this way is a parked delivery like any other. Progress is written
-//! down after every stretch, so that a crash repeats a second's worth at most. Who asks, lists and cancels does it
+//! down after every stretch, so that a crash repeats little. Who asks, lists and cancels does it
 //! in the log; nothing here answers.
 
 mod work;

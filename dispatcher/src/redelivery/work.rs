@@ -22,7 +22,10 @@ use super::Job;
 use crate::core::Rate;
 use crate::metrics;
 
-/// A stretch has as many letters as a second's worth, and at most so many.
+/// A stretch has the letters of this part of a second, so that little repeats after a crash.
+const STRETCH_SHARE: u32 = 4;
+
+/// And at most so many.
 const STRETCH: usize = 512;
 
 /// A stretch has so many bytes at most.
@@ -91,7 +94,8 @@ fn rate_of(per_second: NonZeroU32, now: Timestamp) -> Rate {
 /// Reads on from where the progress is; `None` behind the last partition. What retention has taken is passed by.
 async fn next_stretch<L: Log>(job: &mut Job, log: &L) -> Result<Option<Batch>, ReadError> {
     let journal = log.journal(JournalName::DeadLetters);
-    let most = usize::try_from(job.wish.rate.get()).unwrap_or(STRETCH).min(STRETCH);
+    let share = job.wish.rate.get().div_ceil(STRETCH_SHARE);
+    let most = usize::try_from(share).unwrap_or(STRETCH).min(STRETCH);
     let limit = ReadLimit { records: most, bytes: STRETCH_BYTES };
     let wanted = wanted_partition(job, journal.partitions());
     while let Some(end) = job.wish.ends.get(usize::from(job.progress.partition)).copied() {

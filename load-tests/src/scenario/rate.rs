@@ -4,13 +4,18 @@ use std::time::Duration;
 
 /// The most of these times within one second, wherever that second begins.
 pub(super) fn busiest_second(times: &[Duration]) -> usize {
+    busiest(times, Duration::from_secs(1))
+}
+
+/// The most of these times within a time of this length, wherever that begins.
+pub(super) fn busiest(times: &[Duration], length: Duration) -> usize {
     let mut times = times.to_vec();
     times.sort_unstable();
     let mut first = times.iter().peekable();
     let (mut within, mut most) = (0_usize, 0);
     for last in &times {
         within += 1;
-        while first.next_if(|first| **first + Duration::from_secs(1) <= *last).is_some() {
+        while first.next_if(|first| **first + length <= *last).is_some() {
             within -= 1;
         }
         most = most.max(within);

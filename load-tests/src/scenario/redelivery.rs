@@ -114,7 +114,9 @@ async fn go_through(
         anyhow::Ok((ledger, seen))
     });
     let (ledger, seen): (Ledger, Seen) = watched(bench.clock, deadline, line, work).await?;
-    let (mut report, deliveries) = bench.conclude("redelivery", fleet, &ledger, &seen.disturbances).await?;
+    // Each kill makes a letter repeat for two reasons, by its lane and by its stretch.
+    let reasons: Vec<_> = seen.disturbances.iter().flat_map(|kill| [*kill; 2]).collect();
+    let (mut report, deliveries) = bench.conclude("redelivery", fleet, &ledger, &reasons).await?;
     figures::add(&mut report, options, &seen, &deliveries);
     Ok(report)
 }

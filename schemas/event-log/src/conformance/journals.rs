@@ -154,6 +154,22 @@ pub async fn a_filtered_read_returns_one_key_and_moves_past_the_rest<H: Harness>
     }
 }
 
+/// However many others stand before it, an empty batch means that there is none.
+pub async fn a_filtered_read_finds_what_stands_behind_many_others<H: Harness>(harness: &mut H) {
+    let log = harness.open().await;
+    let journal = log.journal(JournalName::DeadLetters);
+    let mut appending = Vec::new();
+    for _ in 0..20_000 {
+        appending.push(accept(&journal, FIRST, "key 0", "other").await);
+    }
+    for other in appending {
+        acknowledged(other).await;
+    }
+    append(&journal, FIRST, "key 1", "value 0").await;
+    let batch = read(&journal, FIRST, Offset::START, Some("key 1")).await;
+    assert_eq!(values(&batch.records), numbered(0..1));
+}
+
 /// Nothing there is an empty batch at the same place, not an error and not a wait.
 pub async fn a_read_beyond_the_end_finds_nothing<H: Harness>(harness: &mut H) {
     let log = harness.open().await;

@@ -56,6 +56,7 @@ macro_rules! conformance_suite {
                 partitions_are_apart,
                 a_read_keeps_to_its_limit_but_returns_one_record,
                 a_filtered_read_returns_one_key_and_moves_past_the_rest,
+                a_filtered_read_finds_what_stands_behind_many_others,
                 a_read_beyond_the_end_finds_nothing,
                 bounds_enclose_what_is_there,
                 a_follower_waits_and_wakes,

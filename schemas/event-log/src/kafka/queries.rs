@@ -22,6 +22,8 @@ use crate::{Batch, Bounds, Offset, OpenError, Partition, ReadError, ReadLimit, R
 const THREADS: usize = 2;
 /// The most questions that wait for a thread; whoever comes then waits to ask.
 const QUESTIONS: usize = 64;
+/// The most records that one question looks at, matching or not: others wait behind it.
+const LOOK: usize = 16 * 1024;
 /// For one answer of a broker.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the next record of a stretch.
@@ -39,6 +41,14 @@ pub(super) struct Stretch {
     pub(super) from: Offset,
     pub(super) filter: Option<Bytes>,
     pub(super) limit: ReadLimit,
+}
+
+/// What was found in a stretch.
+#[derive(Debug)]
+struct Found {
+    batch: Batch,
+    /// Nothing more was there.
+    is_end: bool,
 }
 
 /// Why a question was not answered, for who asked it.
@@ -64,7 +74,7 @@ struct Reply<T> {
 }
 
 enum Question {
-    Stretch(Stretch, Reply<Batch>),
+    Stretch(Stretch, Reply<Found>),
     Bounds(String, Partition, Reply<Bounds>),
     Close,
 }
@@ -99,9 +109,15 @@ impl Queries {
         Ok((Self { questions: sender, waiting }, threads))
     }
 
-    /// Reads a stretch, once the cluster lets it be read.
-    pub(super) async fn stretch(&self, asked: Stretch) -> Result<Batch, ReadError> {
-        self.ask(|reply| Question::Stretch(asked.clone(), reply)).await
+    /// Reads a stretch, once the cluster lets it be read: in as many questions as it takes to find something.
+    pub(super) async fn stretch(&self, mut asked: Stretch) -> Result<Batch, ReadError> {
+        loop {
+            let Found { batch, is_end } = self.ask(|reply| Question::Stretch(asked.clone(), reply)).await?;
+            if is_end || !batch.records.is_empty() {
+                return Ok(batch);
+            }
+            asked.from = batch.next;
+        }
     }
 
     /// Reads the bounds of a partition, once the cluster knows them.
@@ -194,7 +210,7 @@ impl Inquirer {
         Ok(Bounds { first: offset(first), end: offset(end) })
     }
 
-    fn stretch(&mut self, asked: &Stretch) -> Result<Batch, NoAnswer> {
+    fn stretch(&mut self, asked: &Stretch) -> Result<Found, NoAnswer> {
         let bounds = self.bounds(&asked.topic, asked.partition)?;
         let from = if asked.from == Offset::START { bounds.first } else { asked.from };
         if from < bounds.first {
@@ -202,15 +218,16 @@ impl Inquirer {
         }
         let mut batch = Batch { records: Vec::new(), next: asked.from };
         if from >= bounds.end {
-            return Ok(batch);
+            return Ok(Found { batch, is_end: true });
         }
         self.go_to(asked, from)?;
         let read = self.read(asked, bounds.end, &mut batch);
-        if read.is_err() || batch.next >= bounds.end {
+        let is_end = batch.next >= bounds.end;
+        if read.is_err() || is_end {
             // There it would go on fetching what nobody asks for.
             self.rest();
         }
-        read.map(|()| batch)
+        read.map(|()| Found { batch, is_end })
     }
 
     fn go_to(&mut self, asked: &Stretch, from: Offset) -> Result<(), NoAnswer> {
@@ -236,9 +253,9 @@ impl Inquirer {
 
     /// Reads until a limit or the end; the consumer then stands where the batch says to go on.
     fn read(&mut self, asked: &Stretch, end: Offset, batch: &mut Batch) -> Result<(), NoAnswer> {
-        let mut bytes = 0;
+        let (mut bytes, mut looked) = (0, 0);
         let mut patience = self.clock.elapsed() + RECORD_TIMEOUT;
-        while batch.next < end && batch.records.len() < asked.limit.records {
+        while batch.next < end && batch.records.len() < asked.limit.records && looked < LOOK {
             let Some(polled) = self.consumer.poll(Duration::from_millis(100)) else {
                 if self.clock.elapsed() >= patience {
                     let late = RDKafkaErrorCode::OperationTimedOut;
@@ -268,6 +285,7 @@ impl Inquirer {
                 return Ok(());
             }
             batch.next = offset.next();
+            looked += 1;
             patience = self.clock.elapsed() + RECORD_TIMEOUT;
             if asked.filter.as_deref().is_none_or(|key| message.key() == Some(key)) {
                 bytes += size;
