@@ -7,10 +7,14 @@ mod demo;
 mod key;
 mod limits;
 mod log;
+mod outbound;
 mod reload;
 mod roles;
 mod run;
+mod secret_argument;
+mod simulate;
 mod telemetry;
+mod verify_receiver;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +59,10 @@ enum Command {
     Trace(ask::trace::TraceArguments),
     /// Run everything in a temporary directory, with CloudPayments and a receiver simulated
     Demo(demo::DemoArguments),
+    /// Post notifications at an edge as CloudPayments would, and say what each answer means
+    Simulate(simulate::SimulateArguments),
+    /// Post test webhooks at a receiver, right ones and forged ones, and say what it does wrong
+    VerifyReceiver(verify_receiver::VerifyReceiverArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -93,6 +101,8 @@ fn main() -> ExitCode {
         Command::DeadLetters(wanted) => ask::ended(runtime.block_on(wanted.run())),
         Command::Trace(arguments) => ask::ended(runtime.block_on(ask::trace::run(arguments))),
         Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),
+        Command::Simulate(arguments) => runtime.block_on(simulate::run(arguments)),
+        Command::VerifyReceiver(arguments) => runtime.block_on(verify_receiver::run(arguments)),
     }
 }
 

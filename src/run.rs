@@ -146,7 +146,7 @@ impl<L: Log> Prepared<L> {
     ) -> Result<Self, RunError> {
         // What stands in quarantine is told by who has the key, whatever else he does.
         let opener = sealer.clone().or_else(|| key::load(&config.key_file).ok());
-        let gateways = config.gateways.ids().cloned().collect();
+        let gateways = config.gateways.iter().map(|gateway| gateway.id.clone()).collect();
         let socket = bind_socket(&config.admin_socket).await;
         let ingest = match sealer {
             Some(sealer) => Some(prepare_edge(log, config.ingest, config.gateways, sealer, clock).await?),

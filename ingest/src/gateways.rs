@@ -30,6 +30,8 @@ impl ReadyGateway {
 #[derive(Debug)]
 pub struct Gateways {
     by_id: HashMap<String, Arc<ReadyGateway>>,
+    /// In the order in which they were given.
+    all: Vec<Arc<ReadyGateway>>,
     shared: Vec<Arc<ReadyGateway>>,
     /// What an unknown gateway is verified with, so that it takes as long as a known one.
     dummy: ContentKey,
@@ -72,13 +74,14 @@ impl Gateways {
         };
         let all: Vec<_> = gateways.into_iter().map(ready).collect();
         let shared = all.iter().filter(|ready| ready.gateway.shared_url).cloned().collect();
-        let by_id = all.into_iter().map(|ready| (ready.gateway.id.as_str().to_owned(), ready)).collect();
-        Ok(Self { by_id, shared, dummy: ContentKey::new(&Secret::new("no gateway has this key")) })
+        let by_id =
+            all.iter().map(|ready| (ready.gateway.id.as_str().to_owned(), Arc::clone(ready))).collect();
+        Ok(Self { by_id, all, shared, dummy: ContentKey::new(&Secret::new("no gateway has this key")) })
     }
 
-    /// The ids of all gateways.
-    pub fn ids(&self) -> impl Iterator<Item = &GatewayId> {
-        self.by_id.values().map(|ready| &ready.gateway.id)
+    /// All of them, in the order in which they were given.
+    pub fn iter(&self) -> impl Iterator<Item = &Gateway> {
+        self.all.iter().map(|ready| &ready.gateway)
     }
 
     /// The gateway that a typed URL names.

@@ -262,7 +262,7 @@ pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
     static TAKEN_UP: std::sync::Once = std::sync::Once::new();
     let mut found = Ok(Vec::new());
-    TAKEN_UP.call_once(|| found = free_addresses(64));
+    TAKEN_UP.call_once(|| found = free_addresses(256));
     free.extend(found?);
     free.pop().context("more tests than ports")
 }

@@ -15,4 +15,7 @@ mod full_map;
 mod operators;
 mod roles;
 mod secrecy;
+mod simulate;
 mod stopping;
+mod stub;
+mod verify_receiver;

@@ -104,7 +104,12 @@ impl GuardedConnector {
     }
 }
 
-fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
+/// How receivers' certificates are verified: against the public roots and those in the file.
+///
+/// # Errors
+///
+/// If the file can't be read, or one of its certificates can't be trusted.
+pub fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = ca_file {
         let unreadable = |source| TlsError::CaFile { path: path.to_owned(), source };

@@ -19,8 +19,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::core::Prepared;
 use crate::settings::Settings;
-pub use connect::TlsError;
 use connect::{GuardedConnector, ReachError, cause_of};
+pub use connect::{TlsError, tls_config};
 use guard::AddressGuard;
 
 /// The head of an answer may be this long.

@@ -5,6 +5,7 @@
 
 mod ledger;
 mod plan;
+mod post;
 mod retry;
 mod worker;
 
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use ledger::{Entry, Ledger, Unanswered, histogram, micros};
 pub use plan::{CallbackUrl, Mix, Payment, PlanOptions, Site, Step, Story, payment};
+pub use post::{Signed, answered_code};
 pub use retry::RetryRule;
 use worker::Worker;
 

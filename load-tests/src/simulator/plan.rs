@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hookline_schemas::ids::{GatewayId, WebhookId};
 use hookline_schemas::money::Amount;
+use hookline_schemas::notification::NotificationType;
 use hookline_schemas::secret::Secret;
 use hookline_schemas::time::Timestamp;
 use rand::rngs::StdRng;
@@ -154,6 +155,16 @@ pub enum CallbackUrl {
     Typed,
     /// The URL that all gateways and types share.
     Shared,
+}
+
+impl CallbackUrl {
+    /// Its path at hookline's edge.
+    pub fn path(self, gateway: &GatewayId, kind: NotificationType) -> String {
+        match self {
+            Self::Typed => format!("/payments/cloudpayments/{gateway}/{kind}"),
+            Self::Shared => "/payments/cloudpayments/callback".to_owned(),
+        }
+    }
 }
 
 /// One notification of a payment.

@@ -7,33 +7,31 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Context;
 use bytes::Bytes;
 use hookline_schemas::ids::GatewayId;
 use hookline_schemas::signature::ContentKey;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
 use super::Shared;
 use super::ledger::{Entry, Ledger, Unanswered, micros};
 use super::plan::{CallbackUrl, Payment, Step};
+use super::post::{Signed, answered_code};
 use crate::connection::Connection;
 use crate::fixtures::Fixture;
 
-/// A body with its signatures, ready to be posted as often as it takes.
-struct Signed<'a> {
-    fixture: &'a Fixture,
+/// A signed body on its way to the gateway of its site.
+struct Posting<'a> {
+    signed: Signed<'a>,
     /// In the typed URL.
     gateway_id: GatewayId,
-    content_hmac: String,
-    x_content_hmac: String,
 }
 
-impl Signed<'_> {
+impl Posting<'_> {
     /// Tells one body from another.
     fn body_hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.content_hmac.hash(&mut hasher);
+        self.signed.content_hmac().hash(&mut hasher);
         hasher.finish()
     }
 }
@@ -83,8 +81,8 @@ impl Worker {
 
     /// Posts a Check once: no retry of it is documented. Whether the payment goes on.
     async fn ask(&mut self, payment: u64, check: &Step, due: Duration) -> bool {
-        let signed = self.sign(payment, &check.fixture);
-        let code = self.post(&signed, check.url).await;
+        let posting = self.sign(payment, &check.fixture);
+        let code = self.post(&posting, check.url).await;
         let now = self.shared.clock.elapsed();
         match code {
             Some(code) => {
@@ -109,7 +107,7 @@ impl Worker {
         let Some((id, event_type)) = fixture.event_id(public_id).zip(fixture.event_type()) else {
             return false;
         };
-        let signed = self.sign(payment, fixture);
+        let posting = self.sign(payment, fixture);
         let mut posted = 0_u32;
         loop {
             posted += 1;
@@ -126,8 +124,8 @@ impl Worker {
             });
             // Counted before it is sent: from here on hookline may know of it.
             entry.posted = entry.posted.saturating_add(1);
-            entry.bodies.insert(signed.body_hash());
-            if self.post(&signed, url).await == Some(0) {
+            entry.bodies.insert(posting.body_hash());
+            if self.post(&posting, url).await == Some(0) {
                 let now = self.shared.clock.elapsed();
                 if let Some(entry) = self.ledger.entries.get_mut(&id) {
                     entry.answered.get_or_insert(now);
@@ -150,13 +148,13 @@ impl Worker {
     }
 
     /// One request to the next address; the code of the answer, if it was HTTP 200 with one.
-    async fn post(&mut self, signed: &Signed<'_>, url: CallbackUrl) -> Option<u64> {
+    async fn post(&mut self, posting: &Posting<'_>, url: CallbackUrl) -> Option<u64> {
         self.ledger.posts += 1;
         let within = self.shared.options.retry.answer_timeout;
         self.turn = self.turn.wrapping_add(1);
         let turn = self.turn.checked_rem(self.connections.len())?;
         let connection = self.connections.get_mut(turn)?;
-        let answer = match request(connection.address(), signed, url) {
+        let answer = match request(connection.address(), posting, url) {
             Ok(request) => connection.send(request, within).await,
             Err(error) => Err(error),
         };
@@ -168,49 +166,24 @@ impl Worker {
         code
     }
 
-    fn sign<'a>(&self, payment: u64, fixture: &'a Fixture) -> Signed<'a> {
+    fn sign<'a>(&self, payment: u64, fixture: &'a Fixture) -> Posting<'a> {
         let site = self.shared.options.plan.site(payment);
         let gateway_id = site.map_or(&self.shared.target.gateway_id, |site| &site.gateway_id);
         let key = site.map(|site| ContentKey::new(&site.api_secret));
         let key = key.as_ref().unwrap_or(&self.shared.key);
-        Signed {
-            fixture,
-            gateway_id: gateway_id.clone(),
-            content_hmac: key.sign(&fixture.body),
-            x_content_hmac: key.sign(&fixture.decoded_body()),
-        }
+        Posting { signed: Signed::new(fixture, key), gateway_id: gateway_id.clone() }
     }
 }
 
 fn request(
     address: SocketAddr,
-    signed: &Signed<'_>,
+    posting: &Posting<'_>,
     url: CallbackUrl,
 ) -> anyhow::Result<Request<Full<Bytes>>> {
-    let path = match url {
-        CallbackUrl::Typed => {
-            format!("/payments/cloudpayments/{}/{}", signed.gateway_id, signed.fixture.kind())
-        }
-        CallbackUrl::Shared => "/payments/cloudpayments/callback".to_owned(),
-    };
-    Request::post(path)
-        .header("host", address.to_string())
-        .header("content-type", signed.fixture.content_type())
-        .header("content-hmac", &signed.content_hmac)
-        .header("x-content-hmac", &signed.x_content_hmac)
-        .body(Full::new(signed.fixture.body.clone()))
-        .context("the notification makes no request")
-}
-
-/// The code of an answer as CloudPayments reads it: JSON from the first byte, `code` as a number or as a
-/// string of digits, HTTP 200.
-fn answered_code(answer: &Response<Bytes>) -> Option<u64> {
-    if answer.status() != StatusCode::OK {
-        return None;
-    }
-    let answer: serde_json::Value = serde_json::from_slice(answer.body()).ok()?;
-    let code = answer.get("code")?;
-    code.as_u64().or_else(|| code.as_str()?.parse().ok())
+    let path = url.path(&posting.gateway_id, posting.signed.fixture().kind());
+    let mut request = posting.signed.request(path.parse()?);
+    request.headers_mut().insert(header::HOST, HeaderValue::from_str(&address.to_string())?);
+    Ok(request)
 }
 
 /// What came instead of a code; nothing if no answer did.
@@ -234,25 +207,6 @@ fn instead(answer: Option<&Response<Bytes>>) -> Unanswered {
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_http_200_with_a_code_is_an_answer() {
-        for (status, body, expected) in [
-            (200, r#"{"code":0}"#, Some(0)),
-            (200, r#"{"code":"0"}"#, Some(0)),
-            (200, r#"{"code":13,"message":"no"}"#, Some(13)),
-            (503, r#"{"code":0}"#, None),
-            (401, r#"{"code":13}"#, None),
-            (204, "", None),
-            (200, "<html>", None),
-            (200, "{}", None),
-            (200, r#"{"code":null}"#, None),
-            (200, r#"{"code":-1}"#, None),
-        ] {
-            let answer = answer(status, body);
-            assert_eq!(answered_code(&answer), expected, "{status} {body}");
-        }
-    }
-
     fn answer(status: u16, body: &'static str) -> Response<Bytes> {
         Response::builder().status(status).body(Bytes::from(body)).expect("an answer")
     }
@@ -260,7 +214,7 @@ mod tests {
     #[test]
     fn what_came_instead_of_a_code_is_told_apart() {
         let mut put_off = answer(503, "");
-        put_off.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("5"));
+        put_off.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         for (answer, expected) in [
             (Some(put_off), Unanswered { put_off: 1, ..Unanswered::default() }),
             (Some(answer(503, "")), Unanswered { put_off_without_term: 1, ..Unanswered::default() }),

@@ -1,0 +1,196 @@
+//! The HTTP client of the subcommands that speak to other people's servers: requests as the dispatcher makes
+//! them, to any address that the caller names.
+//!
+//! It verifies certificates as the dispatcher does, follows no redirect, repeats nothing that was sent, and reads
+//! a bounded piece of each answer. The dispatcher's judgement of addresses does not apply: one tests on the
+//! loopback.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hookline_dispatcher::{TlsError, tls_config};
+use hookline_schemas::time::Clock;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo, capture_connection};
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+/// What requests say that they come from; receivers see the same in earnest.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("hookline/", env!("CARGO_PKG_VERSION")));
+
+/// The head of an answer may be this long.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// So much of an answer's body is read.
+const MAX_BODY: usize = 64 * 1024;
+
+/// How long a connection is kept for the next request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A client; connections are kept per server.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbound {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    clock: Clock,
+}
+
+/// How long an answer is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Patience {
+    /// For the connection and the head.
+    pub(crate) head: Duration,
+    /// For the body after that.
+    pub(crate) body: Duration,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// Head and body, the latter as far as it was read.
+    pub(crate) response: Response<Bytes>,
+    /// Whether the body came to its end within bounds and time.
+    pub(crate) is_whole: bool,
+    /// From the request to the head.
+    pub(crate) after: Duration,
+    /// Our end of the connection: the same twice is one connection.
+    pub(crate) connection: Option<SocketAddr>,
+}
+
+/// Why there is no answer. The message holds the cause, because people read it in the middle of a line.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoAnswer {
+    /// No connection, or no TLS over it.
+    #[error("no connection: {}", innermost(.0))]
+    Unreachable(Error),
+    /// No connection in this time.
+    #[error("no connection within {0:?}")]
+    UnreachableInTime(Duration),
+    /// Connected, and no head in this time.
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
+    /// The connection ended, or what came is not HTTP.
+    #[error("the connection ended without an answer: {}", innermost(.0))]
+    Broken(Error),
+}
+
+impl NoAnswer {
+    /// Whether nobody has got the request.
+    pub(crate) const fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::UnreachableInTime(_))
+    }
+}
+
+impl Outbound {
+    /// A client that trusts the public certificates and those in the file.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read, or holds what can't be trusted.
+    pub(crate) fn new(ca_file: Option<&Path>, clock: Clock) -> Result<Self, TlsError> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls_config(ca_file)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .http1_max_buf_size(MAX_HEAD)
+            .build(connector);
+        Ok(Self { client, clock })
+    }
+
+    /// Sends one request to its URL.
+    ///
+    /// # Errors
+    ///
+    /// If no head came.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        patience: Patience,
+    ) -> Result<Answer, NoAnswer> {
+        request.headers_mut().entry(header::USER_AGENT).or_insert(USER_AGENT);
+        let connected = capture_connection(&mut request);
+        let began = self.clock.elapsed();
+        let answered = tokio::time::timeout(patience.head, self.client.request(request)).await;
+        let after = self.clock.elapsed().saturating_sub(began);
+        let response = match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) if error.is_connect() => return Err(NoAnswer::Unreachable(error)),
+            Ok(Err(error)) => return Err(NoAnswer::Broken(error)),
+            Err(_) if connected.connection_metadata().is_none() => {
+                return Err(NoAnswer::UnreachableInTime(patience.head));
+            }
+            Err(_) => return Err(NoAnswer::Silent(patience.head)),
+        };
+        let connection = response.extensions().get::<HttpInfo>().map(HttpInfo::local_addr);
+        let (head, mut body) = response.into_parts();
+        let mut read = BytesMut::new();
+        // What does not end in time has not ended; what came of it is kept.
+        let is_whole =
+            tokio::time::timeout(patience.body, read_into(&mut body, &mut read)).await.unwrap_or(false);
+        Ok(Answer { response: Response::from_parts(head, read.freeze()), is_whole, after, connection })
+    }
+}
+
+/// Reads to the end or to the bound; whether it was the end.
+async fn read_into(body: &mut Incoming, read: &mut BytesMut) -> bool {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        let piece = frame.data_ref().map_or(&[][..], |piece| &piece[..]);
+        if read.len() + piece.len() > MAX_BODY {
+            return false;
+        }
+        read.extend_from_slice(piece);
+    }
+    true
+}
+
+/// The last of the sources: what happened, without who passed it on.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// A duration as people write it: `12 ms`, `7.2 s`, `30 min`.
+pub(crate) fn readable(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{} ms", duration.as_millis()),
+        60.. if duration.as_secs().is_multiple_of(60) => format!("{} min", seconds / 60),
+        _ if duration.subsec_millis() < 100 => format!("{seconds} s"),
+        _ => format!("{:.1} s", duration.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_readable() {
+        for (millis, expected) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (1000, "1 s"),
+            (7200, "7.2 s"),
+            (60_000, "1 min"),
+            (90_000, "90 s"),
+            (1_800_000, "30 min"),
+        ] {
+            assert_eq!(readable(Duration::from_millis(millis)), expected);
+        }
+    }
+}
