@@ -38,6 +38,9 @@ pub struct EndpointStatus {
     /// Since when and why it is disabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled: Option<Disabled>,
+    /// How the latest attempt failed that did, of those from here: what the metrics call it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<&'static str>,
     /// Whether its lane is this dispatcher's: of others' lanes it knows what was written down last.
     pub is_ours: bool,
     /// Attempts in flight from here.
@@ -69,6 +72,7 @@ impl EndpointStatus {
             id,
             state,
             disabled: None,
+            last_failure: None,
             is_ours: false,
             in_flight: 0,
             concurrency: 0,

@@ -29,7 +29,10 @@ const UNRECORDED: &str = "hookline_dispatcher_attempts_unrecorded_total";
 
 /// Describes the metrics to the recorder.
 pub fn describe() {
-    describe_counter!(ATTEMPTS, "Attempts, by outcome: delivered, or the reason of the failure.");
+    describe_counter!(
+        ATTEMPTS,
+        "Attempts, by outcome: delivered, or the reason of the failure (local: this machine's own)."
+    );
     describe_histogram!(ATTEMPT_SECONDS, "How long attempts take.");
     describe_histogram!(DELIVERY_SECONDS, "From the acceptance of an event to its 2xx.");
     describe_counter!(EVENTS, "Events, by what they were: fetched, repeated, conflicting, unreadable.");

@@ -29,10 +29,17 @@ pub struct Admin {
 pub struct WebhookState {
     /// Which.
     pub id: WebhookId,
+    /// How it does, in a word.
+    pub state: String,
+    /// How the latest attempt failed that did, in a word.
+    #[serde(default)]
+    pub last_failure: Option<String>,
     /// Attempts under way.
     pub in_flight: u64,
     /// Deliveries in its lane.
     pub backlog: u64,
+    /// Deliveries settled by a 2xx.
+    pub delivered: u64,
     /// Deliveries that went from the window into its lane.
     pub parked: u64,
     /// Deliveries given up.
@@ -145,11 +152,19 @@ mod tests {
 
     #[test]
     fn reads_webhooks_and_passes_over_what_it_does_not_know() {
-        let text = r#"[{"id":"wh_1","state":"down","in_flight":1,"backlog":2,"planned":9,"delivered":3,
+        let text = r#"[{"id":"wh_1","state":"down","last_failure":"tls","in_flight":1,"backlog":2,"planned":9,"delivered":3,
             "parked":4,"dead":5,"cancelled":0,"rate_limit":2000}]"#;
         let states: Vec<WebhookState> = serde_json::from_str(text).expect("as documented");
-        let expected =
-            WebhookState { id: WebhookId::new("wh_1"), in_flight: 1, backlog: 2, parked: 4, dead: 5 };
+        let expected = WebhookState {
+            id: WebhookId::new("wh_1"),
+            state: "down".to_owned(),
+            last_failure: Some("tls".to_owned()),
+            in_flight: 1,
+            backlog: 2,
+            delivered: 3,
+            parked: 4,
+            dead: 5,
+        };
         assert_eq!(states, [expected]);
     }
 }

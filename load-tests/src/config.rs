@@ -129,6 +129,9 @@ pub struct Dispatcher {
     pub allow_addresses: Vec<String>,
     /// Whether `http://` may be sent to.
     pub allow_http: bool,
+    /// For a whole attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt_timeout: Option<String>,
     /// The probes of a failing endpoint; the last repeats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe_schedule: Option<Vec<String>>,
@@ -198,6 +201,7 @@ impl Config {
             dispatcher: Dispatcher {
                 allow_addresses: vec!["127.0.0.0/8".to_owned()],
                 allow_http: true,
+                attempt_timeout: None,
                 probe_schedule: None,
                 endpoint_concurrency: None,
             },

@@ -2,7 +2,8 @@
 //!
 //! [`simulator`] is CloudPayments as a caller and writes down what was answered ([`simulator::Ledger`]);
 //! [`receiver`] is the integrators and writes down what came; [`checker`] compares the two and says whether
-//! hookline's promises were kept. [`scenario`] runs hookline itself as a child process between them.
+//! hookline's promises were kept. [`zoo`] holds receivers that do their worst. [`scenario`] runs
+//! hookline itself as a child process between them.
 
 pub mod admin;
 pub mod checker;
@@ -14,3 +15,4 @@ pub mod receiver;
 pub mod report;
 pub mod scenario;
 pub mod simulator;
+pub mod zoo;

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use hookline_load_tests::report::Report;
 use hookline_load_tests::scenario::kafka_faults::{self, Fault};
 use hookline_load_tests::scenario::{
-    self, Surroundings, isolation, kill, outage, redelivery, spread, steady,
+    self, Surroundings, hostile, isolation, kill, outage, redelivery, spread, steady,
 };
 use hookline_load_tests::simulator::Pace;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -48,6 +48,8 @@ enum Scenario {
     Spread(SpreadArguments),
     /// A tenth of 1,000 endpoints hang, fail and refuse: the others get theirs as if nothing was
     Isolation(IsolationArguments),
+    /// Endpoints that do their worst: each ends as it should, and the healthy ones beside them notice nothing
+    Hostile(HostileArguments),
     /// An endpoint is down while a backlog grows, and drains it at its rate when it is back; no other is late
     Outage(OutageArguments),
     /// Dead letters are delivered again at a rate while hookline is killed: each arrives, and the rate is kept
@@ -156,6 +158,37 @@ impl From<IsolationArguments> for isolation::Options {
             per_second: arguments.rate,
             seed: arguments.seed,
             is_killed: arguments.kill,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct HostileArguments {
+    /// How long is measured in each arm
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(10..=3600))]
+    seconds: u64,
+    /// Pairs of arms: the healthy endpoints alone, and beside the zoo
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=20))]
+    pairs: u16,
+    /// Payments per second
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// Healthy endpoints; each gets every event
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..=500))]
+    healthy: u16,
+    /// Decides what is posted
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl From<HostileArguments> for hostile::Options {
+    fn from(arguments: HostileArguments) -> Self {
+        Self {
+            measured: Duration::from_secs(arguments.seconds),
+            pairs: usize::from(arguments.pairs),
+            per_second: arguments.rate,
+            healthy: arguments.healthy,
+            seed: arguments.seed,
         }
     }
 }
@@ -286,6 +319,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
         }
         Scenario::Isolation(arguments) => isolation::run(&surroundings, &arguments.into()).await,
         Scenario::Redelivery(arguments) => redelivery::run(&surroundings, &arguments.into()).await,
+        Scenario::Hostile(arguments) => hostile::run(&surroundings, &arguments.into()).await,
         Scenario::Outage(arguments) => outage::run(&surroundings, &arguments.into()).await,
     }
 }

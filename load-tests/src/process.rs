@@ -77,6 +77,8 @@ pub struct Usage {
     pub cpu: Duration,
     /// Anonymous memory that is resident: without mapped files, which the system may take back.
     pub rss_anon_bytes: u64,
+    /// Files and sockets that are open.
+    pub open_files: usize,
 }
 
 impl Launch {
@@ -208,7 +210,8 @@ impl Hookline {
         let process = self.process_id.to_string();
         let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
         let rss_anon_bytes = rss_anon(&status).context("/proc/PID/status is not as expected")?;
-        Ok(Usage { cpu: cpu_of(&process)?, rss_anon_bytes })
+        let open_files = std::fs::read_dir(format!("/proc/{process}/fd"))?.count();
+        Ok(Usage { cpu: cpu_of(&process)?, rss_anon_bytes, open_files })
     }
 }
 

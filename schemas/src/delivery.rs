@@ -42,6 +42,11 @@ impl AttemptOutcome {
         matches!(self, Self::Delivered { .. })
     }
 
+    /// Whether it failed for a reason of our own, so that it tells nothing of the endpoint.
+    pub fn is_our_fault(&self) -> bool {
+        self.failure().is_some_and(|reason| reason.party() == Party::Ours)
+    }
+
     /// Why it failed, if it did.
     pub const fn failure(&self) -> Option<FailureReason> {
         match self {
@@ -67,8 +72,20 @@ pub enum FailureReason {
     Connect,
     /// TLS could not be agreed on, or the certificate is not valid.
     Tls,
-    /// The connection broke before the head of the answer was there.
+    /// The connection broke before the head of the answer was there, or what came is none: no HTTP, or without
+    /// an end.
     Broken,
+    /// This machine could not do its part: no descriptors, ports or memory, no route, or its own firewall.
+    Local,
+}
+
+/// Whose fault a failed attempt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    /// The receiver's: it tells how his endpoint does.
+    Receiver,
+    /// Ours: it tells nothing of the endpoint.
+    Ours,
 }
 
 impl FailureReason {
@@ -87,6 +104,23 @@ impl FailureReason {
             Self::Connect => "connect",
             Self::Tls => "tls",
             Self::Broken => "broken",
+            Self::Local => "local",
+        }
+    }
+
+    /// Whose fault it is. A name that can't be resolved counts as the receiver's, because the system's resolver
+    /// does not tell his name servers' silence from that of ours; a blocked address is what he, or whoever
+    /// configured the webhook, has written into his DNS or his URL.
+    pub const fn party(self) -> Party {
+        match self {
+            Self::Local => Party::Ours,
+            Self::Status(_)
+            | Self::Timeout
+            | Self::Resolve
+            | Self::BlockedAddress
+            | Self::Connect
+            | Self::Tls
+            | Self::Broken => Party::Receiver,
         }
     }
 }
@@ -153,6 +187,10 @@ pub struct AttemptRecord {
     /// How it ended.
     #[serde(flatten)]
     pub outcome: AttemptOutcome,
+    /// How the body of an answer began that was no 2xx, as text for people: up to 1 KiB of it, without control
+    /// characters. The receiver wrote it, whatever it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
 }
 
 /// What a lane's owner knows of the lane: an entry of `lanes` under [`LaneRecord::key`]. True for ever once

@@ -1,6 +1,7 @@
 //! A webhook: an integrator's subscription, and the set of all of them.
 
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,13 +70,17 @@ pub enum UrlError {
     /// `user:password@` before the host: it would stand in logs.
     #[error("the URL holds a user name")]
     UserInfo,
+    /// The host is neither a name of letters, digits, `-`, `_` and dots, nor an IPv6 address in brackets.
+    #[error("the host is neither a name nor an address")]
+    Host,
 }
 
 /// Reads the URL of a webhook.
 ///
 /// # Errors
 ///
-/// If it is not absolute, of another scheme than http or https, or holds a user name.
+/// If it is not absolute, of another scheme than http or https, holds a user name, or its host is neither a name
+/// nor an address.
 pub fn parse_url(text: &str) -> Result<Uri, UrlError> {
     let url: Uri = text.parse().map_err(|_| UrlError::Malformed)?;
     let authority = url.authority().ok_or(UrlError::Malformed)?;
@@ -83,9 +88,20 @@ pub fn parse_url(text: &str) -> Result<Uri, UrlError> {
         return Err(UrlError::UserInfo);
     }
     match url.scheme_str() {
-        Some("http" | "https") if !authority.host().is_empty() => Ok(url),
-        Some("http" | "https") | None => Err(UrlError::Malformed),
+        Some("http" | "https") if authority.host().is_empty() => Err(UrlError::Malformed),
+        Some("http" | "https") if !is_host(authority.host()) => Err(UrlError::Host),
+        Some("http" | "https") => Ok(url),
+        None => Err(UrlError::Malformed),
         Some(_) => Err(UrlError::Scheme),
+    }
+}
+
+/// What two parsers could read in two ways is no host: a colon without brackets, brackets around anything but an
+/// IPv6 address, a zone, an escape. Names in other scripts are written in Punycode.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)),
     }
 }
 
@@ -138,6 +154,18 @@ mod tests {
             ("ftp://example.com/", Err(UrlError::Scheme)),
             ("/hooks", Err(UrlError::Malformed)),
             ("", Err(UrlError::Malformed)),
+            ("https://xn--e1afmkfd.example:8443/", Ok(())),
+            ("https://my_host.example./", Ok(())),
+            ("https://[2001:db8::1]:8443/hooks", Ok(())),
+            ("https://[::ffff:127.0.0.1]/", Ok(())),
+            ("https://[127.0.0.1]", Err(UrlError::Host)),
+            ("https://[::1%lo]", Err(UrlError::Host)),
+            ("https://[::1%25lo]/", Err(UrlError::Host)),
+            ("https://::1", Err(UrlError::Malformed)),
+            ("https://127.0.0.1%2fexample.com/", Err(UrlError::Malformed)),
+            ("https://a;b.example/", Err(UrlError::Host)),
+            ("https://@[::1]:9876", Err(UrlError::UserInfo)),
+            ("https://1:2@[::1]:9876", Err(UrlError::UserInfo)),
         ] {
             assert_eq!(parse_url(text).map(|_| ()), expected, "{text:?}");
         }

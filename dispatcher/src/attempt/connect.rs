@@ -1,35 +1,26 @@
-//! Connections to receivers: resolved once, every address judged, then TCP and TLS to a judged one.
+//! Connections to receivers: resolved once, every address judged, then TCP and TLS to a judged one, in time.
 
 use std::fmt;
-use std::future::Future;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use hookline_schemas::time::Clock;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tower_service::Service;
 
+use super::answer::MAX_ANSWER;
 use super::guard::AddressGuard;
-
-/// Why an endpoint can't be reached, before a byte of it has been seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ReachError {
-    /// The name has no address, or nobody could be asked.
-    #[error("the name could not be resolved")]
-    Resolve,
-    /// One of the addresses is not one that webhooks are sent to.
-    #[error("an address is not permitted")]
-    Blocked,
-}
+use super::rationed::{MadeAt, Rationed};
+use super::resolve::{GuardedResolver, ReachError, Resolve};
 
 /// Why the client's TLS can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -48,59 +39,43 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// Resolves names to judged addresses.
-#[derive(Debug, Clone)]
-pub(crate) struct GuardedResolver {
-    guard: Arc<AddressGuard>,
-}
-
-impl Service<Name> for GuardedResolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = ReachError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ReachError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ReachError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let guard = Arc::clone(&self.guard);
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|_| ReachError::Resolve)?;
-            let addresses: Vec<SocketAddr> = found.collect();
-            if addresses.is_empty() {
-                return Err(ReachError::Resolve);
-            }
-            // One bad answer among good ones is an attempt to slip through: none is used.
-            if addresses.iter().all(|address| guard.permits(address.ip())) {
-                Ok(addresses.into_iter())
-            } else {
-                Err(ReachError::Blocked)
-            }
-        })
-    }
-}
-
 /// Connects; a host that is written as an address is judged here, because it is never resolved.
+///
+/// It has a deadline of its own: the client lets a connection that was overtaken by one from its pool go on in
+/// the background, where no attempt's deadline would end it.
 #[derive(Clone)]
-pub(crate) struct GuardedConnector {
+pub(crate) struct GuardedConnector<R> {
     guard: Arc<AddressGuard>,
-    inner: HttpsConnector<HttpConnector<GuardedResolver>>,
+    timeout: Duration,
+    clock: Clock,
+    inner: Inner<R>,
 }
 
-impl GuardedConnector {
-    /// A connector that trusts the public certificates and those in the file.
-    pub(crate) fn new(guard: AddressGuard, ca_file: Option<&Path>) -> Result<Self, TlsError> {
+type Inner<R> = HttpsConnector<HttpConnector<GuardedResolver<R>>>;
+
+impl<R: Resolve> GuardedConnector<R> {
+    /// A connector that trusts the public certificates and those in the file. The environment names no proxy: one
+    /// would connect in our place, and the guard would judge the proxy.
+    pub(crate) fn new(
+        guard: AddressGuard,
+        resolver: R,
+        ca_file: Option<&Path>,
+        timeout: Duration,
+        clock: Clock,
+    ) -> Result<Self, TlsError> {
         let guard = Arc::new(guard);
-        let mut tcp = HttpConnector::new_with_resolver(GuardedResolver { guard: Arc::clone(&guard) });
+        let resolver = GuardedResolver::new(Arc::clone(&guard), resolver);
+        let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        // Shared by the addresses of a host, so that one that does not answer leaves time for the others.
+        tcp.set_connect_timeout(Some(timeout));
         let inner = HttpsConnectorBuilder::new()
             .with_tls_config(tls_config(ca_file)?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        Ok(Self { guard, inner })
+        Ok(Self { guard, timeout, clock, inner })
     }
 }
 
@@ -122,13 +97,13 @@ pub fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     Ok(versions.with_root_certificates(roots).with_no_client_auth())
 }
 
-type Connected = <HttpsConnector<HttpConnector<GuardedResolver>> as Service<Uri>>::Response;
+type Connected<R> = Rationed<<Inner<R> as Service<Uri>>::Response>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-impl Service<Uri> for GuardedConnector {
-    type Response = Connected;
+impl<R: Resolve> Service<Uri> for GuardedConnector<R> {
+    type Response = Connected<R>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Connected, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Connected<R>, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(context)
@@ -139,30 +114,16 @@ impl Service<Uri> for GuardedConnector {
         if host.parse::<IpAddr>().is_ok_and(|address| !self.guard.permits(address)) {
             return Box::pin(std::future::ready(Err(ReachError::Blocked.into())));
         }
-        Box::pin(self.inner.call(url))
+        let (connecting, clock) = (tokio::time::timeout(self.timeout, self.inner.call(url)), self.clock);
+        Box::pin(async move {
+            let connected = connecting.await.map_err(|_| ReachError::Late)??;
+            Ok(Rationed::new(connected, MAX_ANSWER, MadeAt(clock.elapsed())))
+        })
     }
 }
 
-impl fmt::Debug for GuardedConnector {
+impl<R> fmt::Debug for GuardedConnector<R> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("GuardedConnector").field("guard", &self.guard).finish_non_exhaustive()
     }
-}
-
-/// What lies behind an error of the client, found along its sources.
-pub(crate) fn cause_of<E: std::error::Error + Clone + 'static>(
-    error: &(dyn std::error::Error + 'static),
-) -> Option<E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found.clone());
-        }
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    None
 }

@@ -1,77 +1,117 @@
 //! One attempt: one signed HTTP request, one deadline over all of it, an outcome that is data.
 
+mod answer;
 mod connect;
 mod guard;
+mod rationed;
+mod reason;
+mod resolve;
 mod retry_after;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use hookline_schemas::delivery::{AttemptOutcome, FailureReason};
+use hookline_schemas::delivery::FailureReason;
 use hookline_schemas::time::Clock;
 use hookline_schemas::webhook::Webhook;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{Client, Error};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::core::Prepared;
 use crate::settings::Settings;
-use connect::{GuardedConnector, ReachError, cause_of};
+pub(crate) use answer::Ended;
+use answer::{BODY_TIMEOUT, MAX_HEAD, beginning_of, outcome_of, readable};
+use connect::GuardedConnector;
 pub use connect::{TlsError, tls_config};
 use guard::AddressGuard;
+use rationed::MadeAt;
+use reason::reason_of;
+use resolve::{Resolve, SystemResolver};
 
-/// The head of an answer may be this long.
-const MAX_HEAD: usize = 16 * 1024;
+/// For how long connections are kept.
+#[derive(Debug, Clone, Copy)]
+struct Keep {
+    /// For the next attempt.
+    idle: Duration,
+    /// At all.
+    age: Duration,
+}
 
-/// So much of an answer's body is read, so that the connection can be used again.
-const MAX_BODY: usize = 64 * 1024;
-
-/// And for so long: the outcome is known before the body.
-const BODY_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// How long a connection is kept for the next attempt.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const KEEP: Keep = Keep { idle: Duration::from_secs(60), age: Duration::from_secs(300) };
 
 /// Makes attempts. Connections are kept per receiver.
 #[derive(Debug, Clone)]
-pub(crate) struct Sender {
-    client: Client<GuardedConnector, Full<Bytes>>,
+pub(crate) struct Sender<R: Resolve = SystemResolver> {
+    client: Client<GuardedConnector<R>, Full<Bytes>>,
     timeout: Duration,
     allow_http: bool,
+    keep: Keep,
     clock: Clock,
 }
 
 impl Sender {
     pub(crate) fn new(settings: &Settings, clock: Clock) -> Result<Self, TlsError> {
+        Self::resolving(settings, SystemResolver::default(), KEEP, clock)
+    }
+}
+
+impl<R: Resolve> Sender<R> {
+    fn resolving(settings: &Settings, resolver: R, keep: Keep, clock: Clock) -> Result<Self, TlsError> {
         let guard = AddressGuard::new(settings.allow_addresses.clone());
-        let connector = GuardedConnector::new(guard, settings.ca_file.as_deref())?;
+        let (ca_file, timeout) = (settings.ca_file.as_deref(), settings.attempt_timeout);
+        let connector = GuardedConnector::new(guard, resolver, ca_file, timeout, clock)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_idle_timeout(keep.idle)
             .pool_max_idle_per_host(settings.endpoint_concurrency)
             .http1_max_buf_size(MAX_HEAD)
             .build(connector);
-        Ok(Self { client, timeout: settings.attempt_timeout, allow_http: settings.allow_http, clock })
+        Ok(Self { client, timeout, allow_http: settings.allow_http, keep, clock })
     }
 
-    /// Makes one attempt. A 2xx is a delivery even if the body of the answer fails; redirects are failures.
-    pub(crate) async fn attempt(&self, webhook: &Webhook, event: &Prepared) -> AttemptOutcome {
-        let retryable = |reason| AttemptOutcome::Retryable { reason, retry_after: None };
+    /// Makes one attempt: what it sends leaves once at most. (The client takes another connection only where the
+    /// one from its pool had ended before a byte of the request was written.)
+    pub(crate) async fn attempt(&self, webhook: &Webhook, event: &Prepared) -> Ended {
         if !self.allow_http && webhook.url.scheme_str() != Some("https") {
-            return retryable(FailureReason::BlockedAddress);
+            return Ended::failed(FailureReason::BlockedAddress);
         }
         let began = self.clock.elapsed();
-        let request = self.request(webhook, event);
+        let mut request = self.request(webhook, event);
+        let connection = capture_connection(&mut request);
         match tokio::time::timeout(self.timeout, self.client.request(request)).await {
-            Err(_) => retryable(FailureReason::Timeout),
-            Ok(Err(error)) => retryable(reason_of(&error)),
+            Err(_) => Ended::failed(FailureReason::Timeout),
+            Ok(Err(error)) => Ended::failed(reason_of(&error)),
             Ok(Ok(response)) => {
+                self.retire(&response, &connection);
                 let left = (began + self.timeout).saturating_sub(self.clock.elapsed());
-                self.outcome(response, left).await
+                self.end(response, left).await
             }
+        }
+    }
+
+    async fn end(&self, response: Response<Incoming>, left: Duration) -> Ended {
+        let (head, body) = response.into_parts();
+        let outcome = outcome_of(head.status, &head.headers, self.clock.wall());
+        let beginning = beginning_of(body, left.min(BODY_TIMEOUT)).await;
+        let answer = if outcome.is_delivered() { None } else { readable(&beginning) };
+        Ended { outcome, answer }
+    }
+
+    /// An old connection is not used again, however busy it is: what the name resolves to now has to be found out
+    /// and judged some time.
+    fn retire(&self, response: &Response<Incoming>, connection: &CaptureConnection) {
+        let made_at = response.extensions().get::<MadeAt>();
+        let is_old =
+            made_at.is_some_and(|made_at| self.clock.elapsed().saturating_sub(made_at.0) >= self.keep.age);
+        if is_old && let Some(connected) = connection.connection_metadata().as_ref() {
+            connected.poison();
         }
     }
 
@@ -100,42 +140,5 @@ impl Sender {
             }
         }
         request
-    }
-
-    async fn outcome(&self, response: Response<Incoming>, left: Duration) -> AttemptOutcome {
-        let status = response.status();
-        let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = asked.and_then(|value| retry_after::parse(value, self.clock.wall()));
-        // Neither an endless body nor one that breaks changes what the status said.
-        let _ = tokio::time::timeout(left.min(BODY_TIMEOUT), drain(response.into_body())).await;
-        let reason = FailureReason::Status(status.as_u16());
-        match status {
-            _ if status.is_success() => AttemptOutcome::Delivered { status: status.as_u16() },
-            StatusCode::GONE | StatusCode::PAYLOAD_TOO_LARGE => AttemptOutcome::Rejected { reason },
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                AttemptOutcome::Retryable { reason, retry_after }
-            }
-            _ => AttemptOutcome::Retryable { reason, retry_after: None },
-        }
-    }
-}
-
-async fn drain(mut body: Incoming) {
-    let mut read = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        read += frame.data_ref().map_or(0, Bytes::len);
-        if read > MAX_BODY {
-            return;
-        }
-    }
-}
-
-fn reason_of(error: &Error) -> FailureReason {
-    match cause_of::<ReachError>(error) {
-        Some(ReachError::Resolve) => FailureReason::Resolve,
-        Some(ReachError::Blocked) => FailureReason::BlockedAddress,
-        None if cause_of::<rustls::Error>(error).is_some() => FailureReason::Tls,
-        None if error.is_connect() => FailureReason::Connect,
-        None => FailureReason::Broken,
     }
 }

@@ -41,6 +41,7 @@ mod tests {
             (" 30 ", Some(30)),
             ("30.0", Some(30)),
             ("30.2", Some(31)),
+            ("30.6", Some(31)),
             ("0", Some(0)),
             ("Thu, 01 Jan 2026 00:00:30 GMT", Some(30)),
             ("Thursday, 01-Jan-26 00:00:30 GMT", Some(30)),
@@ -52,6 +53,13 @@ mod tests {
             ("soon", None),
             ("NaN", None),
             ("inf", None),
+            ("invalid", None),
+            ("-0", None),
+            ("30 s", None),
+            (".5", None),
+            ("30.", None),
+            ("99999999999999999999.9", Some(MOST.as_secs())),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(MOST.as_secs())),
             ("1e3", None),
         ] {
             assert_eq!(parse(value, new_year), expected.map(Duration::from_secs), "{value:?}");

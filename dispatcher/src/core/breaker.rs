@@ -16,6 +16,9 @@ use super::schedule;
 /// A receiver may ask to be left alone for this long at most.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
+/// What he asks for is exceeded by up to this part of it.
+const RETRY_AFTER_JITTER: u32 = 10;
+
 /// The health of one endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Breaker {
@@ -140,7 +143,23 @@ impl Breaker {
         }
     }
 
-    /// Learns from an attempt that ended. `was_probe`: it is the probe that was under way. Attempts that were
+    /// The probe came to nothing for a reason of our own, which is neither success nor failure: another is due
+    /// after the first delay of the schedule, and this time does not count as one in which the endpoint failed.
+    pub(crate) fn put_off_probe(
+        &mut self,
+        began: Timestamp,
+        rules: BreakerRules<'_>,
+        now: Timestamp,
+        random: &mut impl Rng,
+    ) {
+        if let Self::Open { since, due, probing, .. } = self {
+            *due = schedule::due(rules.probe_schedule, 1, now, random);
+            *since = since.after(due.since(began));
+            *probing = false;
+        }
+    }
+
+    /// Learns from an attempt that ended, by the receiver's doing. `was_probe`: it is the probe that was under way. Attempts that were
     /// in flight when the breaker opened say nothing new: neither by failing, nor by succeeding, because the
     /// receiver may have asked since then to be left alone.
     pub(crate) fn learn(
@@ -173,9 +192,13 @@ impl Breaker {
             Self::Open { failed_probes, since, .. } if was_probe => (failed_probes + 1, since),
             Self::Open { .. } => return,
         };
-        let due = schedule::due(rules.probe_schedule, failed_probes, now, random);
-        let not_before = asked_for.map_or(Timestamp(0), |asked| now.after(asked.min(MAX_RETRY_AFTER)));
-        *self = Self::Open { failed_probes, since, due: due.max(not_before), probing: false };
+        let mut due = schedule::due(rules.probe_schedule, failed_probes, now, random);
+        if let Some(asked) = asked_for {
+            // All who were told the same would come back together.
+            let later = schedule::jittered(asked / RETRY_AFTER_JITTER, random);
+            due = due.max(now.after(asked)).after(later).min(now.after(MAX_RETRY_AFTER));
+        }
+        *self = Self::Open { failed_probes, since, due, probing: false };
     }
 
     fn succeed(&mut self) {
@@ -262,12 +285,63 @@ mod tests {
     #[test]
     fn leaves_an_endpoint_alone_for_as_long_as_it_asks() {
         let mut breaker = Breaker::Closed { failures: 0 };
-        let outcome = AttemptOutcome::Retryable {
-            reason: FailureReason::Status(429),
-            retry_after: Some(Duration::from_secs(120)),
+        learn(&mut breaker, &asking(Duration::from_secs(120)), false);
+        let due = breaker.next_probe().expect("a probe");
+        assert!((Timestamp(121_000)..=Timestamp(133_000)).contains(&due), "{due:?}");
+    }
+
+    fn asking(retry_after: Duration) -> AttemptOutcome {
+        AttemptOutcome::Retryable { reason: FailureReason::Status(429), retry_after: Some(retry_after) }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_exceeded_by_a_tenth_at_most_and_never_shortens_the_schedule() {
+        let schedule = [Duration::from_secs(5)];
+        let rules = BreakerRules { failures_to_open: 3, probe_schedule: &schedule };
+        let day = 24 * 3600;
+        for (asked, least, most) in [
+            (0, 0.0, 5.0),
+            (1, 1.0, 5.1),
+            (600, 600.0, 660.0),
+            (day - 3_600, 82_800.0, 86_400.0),
+            (day, 86_400.0, 86_400.0),
+            (366 * day, 86_400.0, 86_400.0),
+        ] {
+            let mut random = SmallRng::seed_from_u64(7);
+            let waits = (0..500).map(|_| {
+                let mut breaker = Breaker::CLOSED;
+                let outcome = asking(Duration::from_secs(asked));
+                breaker.learn(&outcome, false, rules, Timestamp(1_000), &mut random);
+                breaker.next_probe().expect("a probe").since(Timestamp(1_000)).as_secs_f64()
+            });
+            let waits: Vec<f64> = waits.collect();
+            let (shortest, longest) =
+                (waits.iter().copied().fold(f64::MAX, f64::min), waits.iter().copied().fold(0.0, f64::max));
+            assert!(shortest >= least && longest <= most, "{asked}: {shortest} to {longest}");
+            // They are spread over what there is.
+            assert!(longest - shortest >= (most - least) * 0.9, "{asked}: {shortest} to {longest}");
+        }
+        // With nothing asked for and with zero the schedule is the same.
+        let due = |retry_after| {
+            let mut breaker =
+                Breaker::Open { failed_probes: 7, since: Timestamp(0), due: Timestamp(0), probing: true };
+            let outcome = AttemptOutcome::Retryable { reason: FailureReason::Status(503), retry_after };
+            breaker.learn(&outcome, true, rules, Timestamp(1_000), &mut SmallRng::seed_from_u64(7));
+            breaker.next_probe()
         };
-        learn(&mut breaker, &outcome, false);
-        assert_eq!(breaker.next_probe(), Some(Timestamp(121_000)));
+        assert_eq!(due(None), due(Some(Duration::ZERO)));
+    }
+
+    #[test]
+    fn a_probe_that_fails_for_a_reason_of_our_own_is_put_off_and_its_time_does_not_count() {
+        let mut breaker = open(4, 0, true);
+        let (began, now) = (Timestamp(1_000), Timestamp(1_200));
+        breaker.put_off_probe(began, RULES, now, &mut SmallRng::seed_from_u64(3));
+        let Breaker::Open { failed_probes: 4, since, due, probing: false } = breaker else {
+            panic!("{breaker:?}");
+        };
+        assert!((now..=now.after(Duration::from_secs(5))).contains(&due), "{due:?}");
+        assert_eq!(since, Timestamp(7).after(due.since(began)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hookline_event_log::{Offset, Partition};
-use hookline_schemas::delivery::{Disabled, LaneRecord};
+use hookline_schemas::delivery::{Disabled, FailureReason, LaneRecord};
 use hookline_schemas::ids::WebhookId;
 use hookline_schemas::time::Timestamp;
 use hookline_schemas::webhook::Webhook;
@@ -51,6 +51,10 @@ pub(crate) struct Endpoint {
     pub(crate) parking: usize,
     /// The highest offset in `parked` that this process appended for it.
     pub(crate) last_parked: Option<Offset>,
+    /// Nothing is started before, because this machine could not do its part.
+    pub(crate) rests_until: Timestamp,
+    /// How the latest attempt failed that did.
+    pub(crate) last_failure: Option<FailureReason>,
     /// The end of the latest hold; none, once deliveries have gone out directly since.
     held_until: Option<Timestamp>,
 }
@@ -92,6 +96,8 @@ impl Endpoint {
             lane: EndpointLane::Remote(RemoteLane::new(None)),
             parking: 0,
             last_parked: None,
+            rests_until: Timestamp(0),
+            last_failure: None,
             held_until: None,
         }
     }
@@ -141,6 +147,11 @@ impl Endpoint {
         self.breaker.is_open() || self.is_halted()
     }
 
+    /// Whether nothing is started for a moment, because this machine could not do its part.
+    pub(crate) fn is_resting(&self, now: Timestamp) -> bool {
+        self.rests_until > now
+    }
+
     /// Whether a probe is under way, and still wanted.
     pub(crate) fn is_being_probed(&self) -> bool {
         matches!(self.breaker, Breaker::Open { probing: true, .. }) && !self.is_paused()
@@ -186,7 +197,7 @@ impl Endpoint {
     /// Straight only where the endpoint is healthy and nothing that was parked here still waits in order. What
     /// other processes parked is of other payments.
     pub(crate) fn route(&self, now: Timestamp) -> Route {
-        if !self.breaker.is_closed() || self.is_halted() {
+        if !self.breaker.is_closed() || self.is_halted() || self.is_resting(now) {
             return Route::Park;
         }
         let passed = match &self.lane {

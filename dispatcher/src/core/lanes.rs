@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use hookline_event_log::{Epoch, JournalName, Offset, Partition};
-use hookline_schemas::delivery::{DeadReason, LaneRecord, ParkedDelivery};
+use hookline_schemas::delivery::{DeadReason, LaneRecord, ParkedDelivery, Party};
 use hookline_schemas::time::Timestamp;
 
 use super::breaker::Breaker;
@@ -127,7 +127,8 @@ impl Core {
         if parked.not_before > self.now {
             return Place::Exception { due: parked.not_before };
         }
-        if parked.tries == 0 || !endpoint.breaker.is_closed() || endpoint.is_halted() {
+        let is_our_fault = parked.last_failure.is_some_and(|reason| reason.party() == Party::Ours);
+        if parked.tries == 0 || is_our_fault || !endpoint.breaker.is_closed() || endpoint.is_halted() {
             return Place::InOrder;
         }
         Place::Exception { due: self.retry_due(key, parked.tries) }
@@ -162,7 +163,7 @@ impl Core {
             // What waits goes on waiting.
         } else if endpoint.is_down() {
             self.probe(key, actions);
-        } else {
+        } else if !endpoint.is_resting(self.now) {
             self.send_due_exceptions(key, actions);
             self.send_in_order(key, actions);
         }
@@ -305,7 +306,8 @@ impl Core {
             endpoint.owned().filter(|_| self.works_lane(key)).and_then(|lane| self.lane_due(key, lane));
         let waits = || !endpoint.queue.is_empty() || endpoint.owned().is_some_and(|lane| !lane.is_drained());
         let rate = endpoint.rate_free_at(self.now).filter(|_| waits());
-        [hold, rate, lane].into_iter().flatten().min()
+        let rest = Some(endpoint.rests_until).filter(|until| *until > self.now && waits());
+        [hold, rate, rest, lane].into_iter().flatten().min()
     }
 
     fn lane_due(&self, key: EndpointKey, lane: &Lane) -> Option<Timestamp> {
@@ -322,7 +324,7 @@ impl Core {
         } else {
             // With no permit free, the end of an attempt looks again.
             let exception = lane.first_due_exception().filter(|_| endpoint.free_permits() > 0);
-            exception.map(|(_, due)| due.max(rate))
+            exception.map(|(_, due)| due.max(rate).max(endpoint.rests_until))
         }
     }
 

@@ -72,6 +72,7 @@ impl Core {
         let waits = endpoint.owned().is_some_and(|lane| !lane.is_caught_up());
         endpoint.breaker = if waits { Breaker::in_doubt(now) } else { Breaker::CLOSED };
         endpoint.concurrency.restart();
+        (endpoint.rests_until, endpoint.last_failure) = (now, None);
         endpoint.write_down_soon();
         // What is in flight would tell of the time before.
         for attempt in self.attempts.values_mut().filter(|attempt| attempt.endpoint == key) {

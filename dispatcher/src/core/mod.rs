@@ -29,7 +29,7 @@ mod tally;
 mod window;
 
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::num::NonZeroU32;

@@ -1,7 +1,7 @@
 //! What the end of an attempt means: for the endpoint's health, and for the delivery.
 
 use hookline_event_log::Offset;
-use hookline_schemas::delivery::{AttemptOutcome, DeadReason, DisabledReason, FailureReason};
+use hookline_schemas::delivery::{AttemptOutcome, DeadReason, DisabledReason, FailureReason, Party};
 use hookline_schemas::time::Timestamp;
 
 use super::breaker::Breaker;
@@ -10,7 +10,7 @@ use super::lane::{LaneDelivery, LaneSettled, READY_WHILE_DOWN};
 use super::life::is_gone;
 use super::pace::is_overload;
 use super::window::Settled;
-use super::{Action, AttemptKey, Core, DeliveryKey, EndpointKey, index_of};
+use super::{Action, AttemptKey, Core, DeliveryKey, EndpointKey, index_of, schedule};
 
 /// An attempt in flight.
 #[derive(Debug)]
@@ -60,8 +60,15 @@ impl Core {
         let endpoint = attempt.endpoint;
         self.endpoint_mut(endpoint).in_flight -= usize::from(!defect::is(Defect::PermitLeaked));
         if !attempt.is_outdated {
-            self.learn(&attempt, outcome);
-            self.disable_if_hopeless(&attempt, outcome, actions);
+            let state = self.endpoint_mut(endpoint);
+            state.last_failure = outcome.failure().or(state.last_failure);
+            // What is our own fault teaches nothing of the endpoint: neither its breaker nor its pace.
+            if outcome.is_our_fault() {
+                self.rest(&attempt);
+            } else {
+                self.learn(&attempt, outcome);
+                self.disable_if_hopeless(&attempt, outcome, actions);
+            }
         }
         match attempt.target {
             Target::Window(delivery) => self.finish_window_attempt(delivery, outcome, actions),
@@ -76,6 +83,22 @@ impl Core {
             Target::Detached { .. } | Target::Orphaned => {}
         }
         self.pump(endpoint, actions);
+    }
+
+    /// This machine could not do its part: nothing more is started at this endpoint for a moment, or what waits
+    /// would be tried as fast as it fails.
+    fn rest(&mut self, attempt: &Attempt) {
+        let rules = Self::breaker_rules(&self.settings);
+        let began = attempt.deadline.before(self.settings.attempt_timeout);
+        let now = self.now;
+        let Some(endpoint) = self.endpoints.get_mut(index_of(attempt.endpoint)) else { return };
+        if !endpoint.is_resting(now) {
+            endpoint.rests_until = schedule::due(rules.probe_schedule, 1, now, &mut self.random);
+        }
+        if attempt.is_probe {
+            endpoint.breaker.put_off_probe(began, rules, now, &mut self.random);
+            endpoint.write_down_soon();
+        }
     }
 
     /// A delivery that had failed before and fails again right after its neighbours passed says nothing about
@@ -175,7 +198,8 @@ impl Core {
         self.write_lane_if_due(key, actions);
     }
 
-    /// It failed and is tried again: in its place where the endpoint is to blame, else as an exception.
+    /// It failed and is tried again: in its place where the endpoint is to blame or this machine, else as an
+    /// exception.
     fn keep_in_lane(
         &mut self,
         key: EndpointKey,
@@ -187,8 +211,10 @@ impl Core {
         if delivery.parked.deadline <= self.now {
             return self.bury_from_lane(key, offset, &delivery, Some(reason), DeadReason::Deadline, actions);
         }
-        let due = self.retry_due(key, delivery.tries);
-        let holds_its_place = self.endpoint(key).is_down();
+        let is_our_fault = reason.party() == Party::Ours;
+        let due =
+            if is_our_fault { self.endpoint(key).rests_until } else { self.retry_due(key, delivery.tries) };
+        let holds_its_place = is_our_fault || self.endpoint(key).is_down();
         let Some(lane) = self.endpoint_mut(key).owned_mut() else { return };
         if holds_its_place && !lane.is_exception(offset) {
             lane.put_back(offset, delivery);

@@ -247,7 +247,8 @@ impl Core {
         let (endpoint, partition) = (delivery.endpoint, delivery.partition);
         let is_first = delivery.tries == 1 && is_young;
         let starts_more = !self.draining && !self.is_revoking(JournalName::Events, partition);
-        if is_first && starts_more && self.endpoint(endpoint).breaker.is_closed() {
+        let state = self.endpoint(endpoint);
+        if is_first && starts_more && state.breaker.is_closed() && !state.is_resting(self.now) {
             let wait = schedule::jittered(QUICK_RETRY, &mut self.random);
             if let Some(delivery) = self.deliveries.get_mut(&key) {
                 delivery.state = State::Retrying;
@@ -267,7 +268,7 @@ impl Core {
         let (endpoint, share, now) = (delivery.endpoint, self.dispatchers, self.now);
         let draining = self.draining;
         let endpoint = self.endpoint_mut(endpoint);
-        let is_open = endpoint.breaker.is_closed() && !endpoint.is_halted();
+        let is_open = endpoint.breaker.is_closed() && !endpoint.is_halted() && !endpoint.is_resting(now);
         if draining {
             // Not settled: after the restart it is fetched again.
         } else if is_open && endpoint.take_direct_permit(share, now) {

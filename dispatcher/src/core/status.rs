@@ -1,7 +1,7 @@
 //! What the core tells of itself: counts, gauges, and the state of each endpoint.
 
 use hookline_event_log::{Offset, Partition};
-use hookline_schemas::delivery::LaneCounts;
+use hookline_schemas::delivery::{FailureReason, LaneCounts};
 
 use super::breaker::Breaker;
 use super::endpoint::{Endpoint, EndpointLane};
@@ -99,6 +99,7 @@ fn status(endpoint: &Endpoint, totals: Totals) -> EndpointStatus {
     };
     EndpointStatus {
         disabled: endpoint.disabled,
+        last_failure: endpoint.last_failure.map(FailureReason::label),
         is_ours: endpoint.owned().is_some(),
         in_flight: endpoint.in_flight,
         concurrency: endpoint.concurrency.limit(),

@@ -23,10 +23,11 @@ use hookline_event_log::{
 use hookline_schemas::time::{Clock, Timestamp};
 use hookline_schemas::webhook::Webhooks;
 use tokio::sync::{mpsc, watch};
+use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::{Sender, TlsError};
-use crate::core::{Action, Core, Input};
+use crate::attempt::{Ended, Sender, TlsError};
+use crate::core::{Action, AttemptKey, Core, Input};
 use crate::endpoints::{Endpoints, Request};
 use crate::metrics::DispatcherMetrics;
 use crate::redelivery::{self, Redeliveries, Surroundings};
@@ -38,6 +39,11 @@ use watched::WatchedLanes;
 
 /// How often the metrics are reported.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// So many things are taken before connections get their turn. tokio's own budget would be used up by the first
+/// of what is under way; the rest, many thousands where much is parked at once, would be polled in vain each
+/// time, and nobody would get any further.
+const TURNS: u64 = 64;
 
 /// Why the dispatcher can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +64,8 @@ pub enum DispatcherError {
 enum Happened {
     /// An input for the core.
     Input(Input),
+    /// An attempt ended so.
+    Attempted(AttemptKey, Ended),
     /// A partition has been taken over: after these inputs it is followed from there.
     TakenOver(Vec<Input>, Source),
     /// A redelivery has ended, or was stopped.
@@ -207,7 +215,12 @@ impl<L: Log> Shell<L> {
         }
         self.take_first_grants();
         let mut drain_deadline: Option<Timestamp> = None;
+        let mut turns = 0_u64;
         loop {
+            turns += 1;
+            if turns.is_multiple_of(TURNS) {
+                tokio::task::yield_now().await;
+            }
             if drain_deadline.is_none() {
                 self.take_over_waiting();
                 self.begin_redeliveries();
@@ -225,7 +238,7 @@ impl<L: Log> Shell<L> {
                     self.redeliveries.stop();
                     self.step(Input::DrainRequested);
                 }
-                Some(happened) = self.under_way.next(), if !self.under_way.is_empty() => {
+                Some(happened) = unconstrained(self.under_way.next()), if !self.under_way.is_empty() => {
                     self.take(happened)?;
                 }
                 change = self.performer.lanes.next() => self.change_ownership(JournalName::Parked, change),
@@ -387,6 +400,10 @@ impl<L: Log> Shell<L> {
     fn take(&mut self, happened: Happened) -> Result<(), DispatcherError> {
         match happened {
             Happened::Input(input) => self.step(input),
+            Happened::Attempted(attempt, ended) => {
+                self.performer.observe(attempt, &ended, &self.metrics);
+                self.step(Input::AttemptFinished { attempt, outcome: ended.outcome });
+            }
             Happened::TakenOver(inputs, source) => self.finish_takeover(inputs, source),
             Happened::Redelivered(job) => self.redeliveries.ended(job),
             Happened::Compared { is_everything } => {
@@ -416,7 +433,6 @@ impl<L: Log> Shell<L> {
 
     fn step(&mut self, input: Input) {
         let mut actions: Vec<Action> = Vec::new();
-        self.performer.observe(&input, &self.metrics);
         self.core.step(input, self.clock.now(), &mut actions);
         for action in actions {
             let gone = match &action {

@@ -10,9 +10,7 @@ use hookline_event_log::{
     AppendError, Appending, Epoch, Journal, JournalName, Log, Offset, Ownership, Partition, ReadError,
     ReadLimit, Table, TableName, partition_of,
 };
-use hookline_schemas::delivery::{
-    AttemptOutcome, AttemptRecord, LaneRecord, OwnerMarker, ParkedDelivery, decode, encode,
-};
+use hookline_schemas::delivery::{AttemptRecord, LaneRecord, OwnerMarker, ParkedDelivery, decode, encode};
 use hookline_schemas::event::partition_key;
 use hookline_schemas::ids::{EventId, WebhookId};
 use hookline_schemas::time::{Clock, Timestamp};
@@ -21,7 +19,7 @@ use tokio::sync::oneshot;
 use super::Happened;
 use super::holdings::Grant;
 use super::takeover::{take_over_events, take_over_lanes, tally_partition};
-use crate::attempt::Sender;
+use crate::attempt::{Ended, Sender};
 use crate::core::{Action, AppendKey, AttemptKey, Committing, Input, Load, RequestKey, TallyRecord};
 use crate::endpoints::ByHandError;
 use crate::metrics::DispatcherMetrics;
@@ -85,10 +83,8 @@ impl<L: Log> Performer<L> {
                 };
                 self.begun.insert(attempt, begun);
                 let sender = self.sender.clone();
-                input_of(async move {
-                    let outcome = sender.attempt(&webhook, &event).await;
-                    Input::AttemptFinished { attempt, outcome }
-                })
+                async move { Happened::Attempted(attempt, sender.attempt(&webhook, &event).await) }
+                    .boxed_local()
             }
             Action::Park { append, partition, parked } => {
                 let key = parked.webhook.as_str().to_owned();
@@ -253,18 +249,17 @@ impl<L: Log> Performer<L> {
     }
 
     /// Records an attempt that has ended: in the metrics, and in the attempts journal without waiting.
-    pub(super) fn observe(&mut self, input: &Input, metrics: &DispatcherMetrics) {
-        let Input::AttemptFinished { attempt, outcome } = input else { return };
-        let Some(begun) = self.begun.remove(attempt) else { return };
+    pub(super) fn observe(&mut self, attempt: AttemptKey, ended: &Ended, metrics: &DispatcherMetrics) {
+        let Some(begun) = self.begun.remove(&attempt) else { return };
         let took = self.clock.now().since(begun.at);
-        metrics.attempted(outcome, took, self.clock.now().since(begun.accepted_at));
-        if !self.record_attempt(begun, outcome, took) {
+        metrics.attempted(&ended.outcome, took, self.clock.now().since(begun.accepted_at));
+        if !self.record_attempt(begun, ended, took) {
             metrics.left_unrecorded();
         }
     }
 
     /// `false` if the journal would not take it at once: nothing waits for this record.
-    fn record_attempt(&self, begun: Begun, outcome: &AttemptOutcome, took: Duration) -> bool {
+    fn record_attempt(&self, begun: Begun, ended: &Ended, took: Duration) -> bool {
         let journal = self.log.journal(JournalName::Attempts);
         let record = AttemptRecord {
             webhook: begun.webhook,
@@ -272,7 +267,8 @@ impl<L: Log> Performer<L> {
             number: begun.number,
             started_at: begun.at,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            outcome: outcome.clone(),
+            outcome: ended.outcome.clone(),
+            answer: ended.answer.clone(),
         };
         let key = Bytes::copy_from_slice(record.webhook.as_str().as_bytes());
         let partition = partition_of(&key, journal.partitions());

@@ -3,6 +3,7 @@
 mod delivery;
 mod group;
 mod headers;
+mod hostile;
 mod libraries;
 mod life;
 mod rebalance;

@@ -144,13 +144,15 @@ impl Fleet {
         self.members.iter_mut().try_for_each(Member::check_alive)
     }
 
-    /// What those that run have used since they were started: time of all, memory of the largest edge.
+    /// What those that run have used since they were started: time and open files of all, memory of the
+    /// largest edge.
     pub(super) fn usage(&self) -> anyhow::Result<Usage> {
-        let mut sum = Usage { cpu: Duration::ZERO, rss_anon_bytes: 0 };
+        let mut sum = Usage { cpu: Duration::ZERO, rss_anon_bytes: 0, open_files: 0 };
         for member in &self.members {
             let Some(hookline) = &member.running else { continue };
             let usage = hookline.usage()?;
             sum.cpu += usage.cpu;
+            sum.open_files += usage.open_files;
             if member.edge().is_some() {
                 sum.rss_anon_bytes = sum.rss_anon_bytes.max(usage.rss_anon_bytes);
             }

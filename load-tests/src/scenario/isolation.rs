@@ -11,7 +11,7 @@
 //! shared by good and bad ones.
 
 mod arm;
-mod pairs;
+pub(super) mod pairs;
 
 use std::time::Duration;
 

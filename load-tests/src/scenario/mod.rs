@@ -6,6 +6,7 @@ mod bench;
 mod brokers;
 pub mod demo;
 mod fleet;
+pub mod hostile;
 pub mod isolation;
 pub mod kafka_faults;
 pub mod kill;

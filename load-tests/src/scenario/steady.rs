@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn cost_is_per_million() {
         let ledger = Ledger { posts: 2_000, accepted: 1_000, ..Ledger::new() };
-        let usage = |millis| Usage { cpu: Duration::from_millis(millis), rss_anon_bytes: 0 };
+        let usage = |millis| Usage { cpu: Duration::from_millis(millis), rss_anon_bytes: 0, open_files: 0 };
         let mut report = Report::new("steady", &Verdict::default());
         add_cost(&mut report, &ledger, usage(100), usage(150));
         let figure = |name| {

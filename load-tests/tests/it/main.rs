@@ -1,5 +1,6 @@
-//! The simulator and the receiver over real sockets, without hookline.
+//! The simulator, the receiver and the zoo over real sockets, without hookline.
 
 mod receiver;
 mod simulator;
 mod stub;
+mod zoo;

@@ -126,6 +126,7 @@ impl Bench {
             started_at: Timestamp(5),
             duration_ms: 3,
             outcome,
+            answer: None,
         };
         self.append(JournalName::Attempts, webhook, encode(&record)).await;
     }

@@ -42,7 +42,7 @@ fn every_defect_is_noticed_for_what_it_is() {
         (Defect::BreakerNeverCloses, failing, "sends directly again"),
         (Defect::PermitLeaked, Faults::NONE, "permits are taken"),
         (Defect::DeposedBelieved, losing, "is below R"),
-        (Defect::RecordForgotten, crashing, "records of wh_down stand below"),
+        (Defect::RecordForgotten, crashing, "stand below"),
     ];
     for (broken, faults, expected) in table {
         let (seed, complaint) = first_complaint(broken, faults);

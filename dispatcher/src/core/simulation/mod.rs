@@ -1,8 +1,8 @@
 //! The cores under faults, from seeds: receivers that fail, hang and come back, appends that are refused or
 //! lost, partitions that move or are lost, crashes at any moment. [`world`] is the clock, [`log`] what is
 //! written, [`group`] who owns what, [`perform`] what becomes of actions. What must hold stands in [`checks`],
-//! [`identities`] and [`limits`]; that they notice what is broken, in [`broken`]. In [`alone`] and [`life`] is a
-//! single core, input by input.
+//! [`identities`] and [`limits`]; that they notice what is broken, in [`broken`]. In [`alone`], [`life`] and
+//! [`local`] is a single core, input by input.
 
 #![expect(clippy::indexing_slicing, reason = "a panic fails the test")]
 
@@ -14,6 +14,7 @@ mod group;
 mod identities;
 mod life;
 mod limits;
+mod local;
 mod log;
 mod one_lane;
 mod perform;
@@ -174,7 +175,8 @@ proptest! {
     }
 }
 
-fn settings() -> Settings {
+/// Those of the simulated world.
+pub(crate) fn settings() -> Settings {
     let seconds = Duration::from_secs;
     Settings {
         allow_addresses: Vec::new(),

@@ -44,6 +44,7 @@ pub(super) fn answer(
     let failed =
         |status| AttemptOutcome::Retryable { reason: FailureReason::Status(status), retry_after: None };
     let timeout = AttemptOutcome::Retryable { reason: FailureReason::Timeout, retry_after: None };
+    let local = AttemptOutcome::Retryable { reason: FailureReason::Local, retry_after: None };
     let delivered = (AttemptOutcome::Delivered { status: 200 }, random.random_range(1..30));
     if webhook.as_str() == "wh_healthy" {
         return delivered;
@@ -68,6 +69,7 @@ pub(super) fn answer(
                 (AttemptOutcome::Rejected { reason: FailureReason::Status(410) }, 10)
             }
             5 => (AttemptOutcome::Rejected { reason: FailureReason::Status(413) }, 10),
+            6 => (local, 1),
             _ => delivered,
         },
         _ => delivered,

@@ -115,7 +115,7 @@ impl Comparison {
 }
 
 /// The middle, or between the two in the middle; of nothing it is not a number, which passes no comparison.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(in crate::scenario) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let upper = values.get(values.len() / 2);
     let lower = values.get(values.len().saturating_sub(1) / 2);
