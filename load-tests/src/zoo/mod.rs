@@ -1,7 +1,7 @@
 //! Receivers that do their worst, each in a pen of its own: a port of the loopback, or an address that leads
 //! nowhere.
 //!
-//! What one does stands in its [`Manner`]; the server in `server.rs` does nothing else. That hookline survives
+//! What one does stands in its `Manner`; the server in `server.rs` does nothing else. That hookline survives
 //! them is for the scenario to find out.
 
 mod server;
