@@ -82,7 +82,8 @@ pub(crate) struct Which {
     /// Given up for this reason
     #[arg(long, value_parser = parse_reason, value_name = "rejected|deadline")]
     reason: Option<DeadReason>,
-    /// Whose latest attempt failed so: timeout, connect, tls, resolve, blocked_address, broken, 4xx, 5xx, 429, ...
+    /// Whose latest attempt failed so: timeout, connect, tls, resolve, blocked_address, broken, 4xx, 5xx, 429, ...; or
+    /// local, for a fault of our own machine
     #[arg(long, value_name = "FAILURE")]
     failure: Option<String>,
     /// Given up then or later: 2026-11-20T10:00:00Z, or 6h for six hours ago

@@ -338,11 +338,10 @@ async fn nothing_is_left_of_attempts_at_one_that_says_nothing() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_written_on_a_kept_connection_goes_out_once_on_another() {
+async fn where_a_kept_connection_has_ended_the_attempt_goes_out_once_on_another() {
     let server = Server::start("127.0.0.1:0", Manner::AnswersOnceAndCloses).await;
     let (sender, url) = (sender(&["127.0.0.1/32"]), format!("http://{}/", server.address));
     for number in 1..=20 {
-        // Whether the client has seen the end of the other connection yet or not.
         let ended = attempt(&sender, &url).await;
         let requests = server.requests.load(Ordering::SeqCst);
         assert_eq!(requests, number, "each attempt is one request, {ended:?}");

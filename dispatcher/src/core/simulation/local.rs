@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hookline_event_log::Offset;
 use hookline_schemas::delivery::{AttemptOutcome, FailureReason};
 
 use super::super::Input;
@@ -37,6 +38,8 @@ fn what_waits_keeps_its_place_and_is_tried_at_the_pace_of_probes() {
     assert_eq!(state(&one), (EndpointState::Active, Some("local"), 4));
     let (backlog, again) = (one.core.gauges().backlog, one.core.counts().parked_records);
     assert_eq!((backlog, again, one.disabled()), (700, 0, None));
+    let lane = one.owned().expect("a lane");
+    assert!((0..700).all(|offset| !lane.is_exception(Offset(offset))), "nobody has passed them");
     // Up to four at once, after up to five seconds each time.
     assert!((3_600 * 4 / 6..3_600 * 4).contains(&attempts), "{attempts} attempts in an hour");
     let mut delivered = Vec::new();
