@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use hookline_event_log::embedded::EmbeddedLog;
 use hookline_event_log::{
-    CommitError, Committed, Durability, Epoch, JournalName, Log, LogFailure, Offset, Ownership,
+    CommitError, Committed, Durability, Epoch, JournalName, Log, LogFailure, Offset, Owned, Ownership,
     OwnershipChange, Partition, TableName,
 };
 use tokio::sync::mpsc;
@@ -99,7 +99,8 @@ impl Log for MemberLog {
         self.log.table(name)
     }
 
-    fn ownership(&self, name: JournalName) -> Membership {
+    fn ownership(&self, of: impl Into<Owned>) -> Membership {
+        let Owned::Journal(name) = of.into() else { panic!("a dispatcher writes no `control`") };
         let (tell, changes) = mpsc::channel(64);
         self.group.0.lock().expect("a lock").members.insert((self.member, name), tell);
         Membership { journal: name, changes, group: Arc::clone(&self.group) }

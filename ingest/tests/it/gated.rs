@@ -10,7 +10,7 @@ use hookline_event_log::embedded::{
 };
 use hookline_event_log::{
     AppendError, Appending, Batch, Bounds, Change, Durability, Epoch, Journal, JournalName, Log, LogFailure,
-    Offset, Partition, ReadError, ReadLimit, Table, TableName, TableWatch,
+    Offset, Owned, Partition, ReadError, ReadLimit, Table, TableName, TableWatch,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -103,8 +103,8 @@ impl Log for GatedLog {
         GatedTable { inner: self.inner.table(name), name, gates: Arc::clone(&self.gates) }
     }
 
-    fn ownership(&self, name: JournalName) -> EmbeddedOwnership {
-        self.inner.ownership(name)
+    fn ownership(&self, of: impl Into<Owned>) -> EmbeddedOwnership {
+        self.inner.ownership(of)
     }
 
     fn durability(&self) -> Durability {

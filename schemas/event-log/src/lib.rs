@@ -24,7 +24,7 @@ pub use error::{AppendError, CommitError, LogFailure, OpenError, ReadError};
 pub use fence::{Fence, Verdict};
 pub use ports::{Appending, Journal, Log, Ownership, Reader, Table, TableWatch};
 pub use record::{
-    Batch, Bounds, Change, Committed, Durability, Entry, Epoch, JournalName, Offset, OwnershipChange,
+    Batch, Bounds, Change, Committed, Durability, Entry, Epoch, JournalName, Offset, Owned, OwnershipChange,
     Partition, PartitionCounts, ReadLimit, Record, TableName, partition_of,
 };
 pub use retention::Retention;

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     AppendError, Batch, Bounds, Change, CommitError, Durability, Epoch, JournalName, LogFailure, Offset,
-    OwnershipChange, Partition, ReadError, ReadLimit, TableName,
+    Owned, OwnershipChange, Partition, ReadError, ReadLimit, TableName,
 };
 
 /// A log that is open: gives out its journals, tables and ownerships. Cheap to clone.
@@ -28,8 +28,8 @@ pub trait Log: Clone + Send + Sync + 'static {
     /// One of the tables.
     fn table(&self, name: TableName) -> Self::Table;
 
-    /// Takes part in the ownership of a journal's partitions. Once per journal and process.
-    fn ownership(&self, name: JournalName) -> Self::Ownership;
+    /// Takes part in the ownership of the partitions of a journal, or of `control`. Once for each in a process.
+    fn ownership(&self, of: impl Into<Owned>) -> Self::Ownership;
 
     /// What an acknowledged append has survived.
     fn durability(&self) -> Durability;
@@ -137,7 +137,7 @@ pub trait TableWatch: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Result<Change, ReadError>> + Send;
 }
 
-/// Who works on which partition of a journal.
+/// Who works on which partition of a journal, or writes `control`.
 pub trait Ownership: Send + 'static {
     /// The next change; waits until there is one. The embedded log grants every partition once, at start.
     fn next(&mut self) -> impl Future<Output = OwnershipChange> + Send;

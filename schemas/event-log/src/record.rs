@@ -66,6 +66,43 @@ impl TableName {
     }
 }
 
+/// What has owners, partition by partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Owned {
+    /// A journal: who owns a partition works on it, and commits how far he has come.
+    Journal(JournalName),
+    /// The table `control`: its one owner is the one who writes it. It has no position to commit.
+    Control,
+}
+
+impl Owned {
+    /// The name of the journal or table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Journal(journal) => journal.as_str(),
+            Self::Control => TableName::Control.as_str(),
+        }
+    }
+
+    /// The journal, where positions are committed.
+    ///
+    /// # Panics
+    ///
+    /// If it is none.
+    pub(crate) fn positioned(self) -> JournalName {
+        match self {
+            Self::Journal(journal) => journal,
+            Self::Control => panic!("a table has no position to commit"),
+        }
+    }
+}
+
+impl From<JournalName> for Owned {
+    fn from(journal: JournalName) -> Self {
+        Self::Journal(journal)
+    }
+}
+
 /// A partition of a journal or table, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(pub u16);

@@ -76,7 +76,8 @@ macro_rules! conformance_suite {
                 every_partition_is_granted_once_with_a_greater_epoch_in_each_life,
                 a_commit_is_returned_by_the_next_life,
                 a_commit_under_an_old_epoch_is_fenced,
-                a_late_commit_may_rewind_and_never_skips;
+                a_late_commit_may_rewind_and_never_skips,
+                one_alone_writes_control_with_a_greater_epoch_in_each_life;
         }
     };
     (@cases $harness:expr, $($module:ident: $($case:ident),+;)+) => {

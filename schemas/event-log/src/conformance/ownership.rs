@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::{Harness, MOMENT, within};
 use crate::{
-    CommitError, Committed, Epoch, Journal, JournalName, Log, Offset, Ownership, OwnershipChange, Partition,
+    CommitError, Committed, Epoch, Journal, JournalName, Log, Offset, Owned, Ownership, OwnershipChange,
+    Partition,
 };
 
 const FIRST: Partition = Partition(0);
@@ -127,4 +128,24 @@ pub async fn a_late_commit_may_rewind_and_never_skips<H: Harness>(harness: &mut 
     let found = committed(&grants, FIRST).map(|committed| (committed.offset.0, committed.metadata));
     let allowed = [(10, Bytes::from_static(b"ten")), (5, Bytes::from_static(b"five"))];
     assert!(found.as_ref().is_some_and(|found| allowed.contains(found)), "one of the commits, not {found:?}");
+}
+
+/// `control` has one writer, told apart from those before by his epoch.
+pub async fn one_alone_writes_control_with_a_greater_epoch_in_each_life<H: Harness>(harness: &mut H) {
+    let mut log = harness.open().await;
+    let mut before = Epoch(0);
+    for _ in 0..2 {
+        let mut ownership = log.ownership(Owned::Control);
+        let granted = within("a grant", ownership.next()).await;
+        let OwnershipChange::Granted { partition, epoch, committed } = granted else {
+            panic!("nobody else wants it, but {granted:?}")
+        };
+        assert_eq!((partition, committed), (FIRST, None));
+        assert!(epoch > before, "{epoch:?} after {before:?}");
+        before = epoch;
+        let idle = tokio::time::timeout(MOMENT, ownership.next()).await;
+        assert!(idle.is_err(), "nothing changes: {idle:?}");
+        drop(ownership);
+        log = harness.reopen(log).await;
+    }
 }

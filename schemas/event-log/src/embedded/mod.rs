@@ -50,7 +50,7 @@ use self::queue::{Command, WriteQueue};
 use self::readers::ReadQueue;
 use self::released::Released;
 use crate::ending;
-use crate::{Durability, Epoch, JournalName, Log, LogFailure, OpenError, PartitionCounts, TableName};
+use crate::{Durability, Epoch, JournalName, Log, LogFailure, OpenError, Owned, PartitionCounts, TableName};
 
 /// The embedded log, open. Cheap to clone; when the last clone and everything made from it is dropped, its
 /// threads finish what was accepted and end. [`EmbeddedLog::close`] waits for that.
@@ -130,8 +130,8 @@ impl Log for EmbeddedLog {
         EmbeddedTable::new(name, Arc::clone(&self.shared))
     }
 
-    fn ownership(&self, name: JournalName) -> EmbeddedOwnership {
-        EmbeddedOwnership::new(name, Arc::clone(&self.shared))
+    fn ownership(&self, of: impl Into<Owned>) -> EmbeddedOwnership {
+        EmbeddedOwnership::new(of.into(), Arc::clone(&self.shared))
     }
 
     fn durability(&self) -> Durability {

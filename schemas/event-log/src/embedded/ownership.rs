@@ -13,22 +13,26 @@ use tokio::sync::oneshot;
 use super::Shared;
 use super::queue::{Command, CommitCommand};
 use crate::limits::{check_metadata, check_partition};
-use crate::{CommitError, Epoch, JournalName, Offset, Ownership, OwnershipChange, Partition};
+use crate::{CommitError, Epoch, Offset, Owned, Ownership, OwnershipChange, Partition};
 
-/// The ownership of all partitions of a journal.
+/// The ownership of all partitions of a journal, or of `control`.
 #[derive(Debug)]
 pub struct EmbeddedOwnership {
-    journal: JournalName,
+    of: Owned,
     shared: Arc<Shared>,
     grants: VecDeque<OwnershipChange>,
 }
 
 impl EmbeddedOwnership {
-    pub(super) fn new(journal: JournalName, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(of: Owned, shared: Arc<Shared>) -> Self {
         let epoch = shared.life;
         let grant = |(partition, committed)| OwnershipChange::Granted { partition, epoch, committed };
-        let grants = shared.cursors.of(journal).into_iter().map(grant).collect();
-        Self { journal, shared, grants }
+        let positions = match of {
+            Owned::Journal(journal) => shared.cursors.of(journal),
+            Owned::Control => vec![(Partition(0), None)],
+        };
+        let grants = positions.into_iter().map(grant).collect();
+        Self { of, shared, grants }
     }
 }
 
@@ -47,12 +51,12 @@ impl Ownership for EmbeddedOwnership {
         offset: Offset,
         metadata: Bytes,
     ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
-        let partitions = self.shared.counts.of_journal(self.journal);
-        check_partition(self.journal.as_str(), partition, partitions);
+        let journal = self.of.positioned();
+        check_partition(journal.as_str(), partition, self.shared.counts.of_journal(journal));
         check_metadata(&metadata);
         let queue = self.shared.log_writer.clone();
         let (acknowledge, committed) = oneshot::channel();
-        let commit = CommitCommand { journal: self.journal, partition, epoch, offset, metadata, acknowledge };
+        let commit = CommitCommand { journal, partition, epoch, offset, metadata, acknowledge };
         async move {
             queue.accept(Command::Commit(commit)).await.map_err(|_| CommitError::Closed)?;
             committed.await.unwrap_or(Err(CommitError::Retry))

@@ -37,7 +37,9 @@ use self::producers::Producers;
 use self::queries::Queries;
 use self::topics::Topics;
 use crate::ending;
-use crate::{Durability, JournalName, Log, LogFailure, OpenError, PartitionCounts, ReadError, TableName};
+use crate::{
+    Durability, JournalName, Log, LogFailure, OpenError, Owned, PartitionCounts, ReadError, TableName,
+};
 
 /// The least that may be pending: some records of the largest size.
 const LEAST_PENDING: u64 = 4 * 1024 * 1024;
@@ -102,8 +104,8 @@ impl Shared {
         self.failure.send_replace(Some(LogFailure { reason }));
     }
 
-    fn start_member(&self, journal: JournalName, take_part: impl FnOnce() + Send + 'static) {
-        let builder = std::thread::Builder::new().name(format!("kafka-group-{}", journal.as_str()));
+    fn start_member(&self, of: Owned, take_part: impl FnOnce() + Send + 'static) {
+        let builder = std::thread::Builder::new().name(format!("kafka-group-{}", of.as_str()));
         match builder.spawn(take_part) {
             Ok(thread) => self.threads().push(thread),
             Err(error) => self.fail(format!("failed to start a thread: {error}")),
@@ -194,8 +196,8 @@ impl Log for KafkaLog {
         KafkaTable::new(name, Arc::clone(&self.shared))
     }
 
-    fn ownership(&self, name: JournalName) -> KafkaOwnership {
-        KafkaOwnership::new(name, Arc::clone(&self.shared))
+    fn ownership(&self, of: impl Into<Owned>) -> KafkaOwnership {
+        KafkaOwnership::new(of.into(), Arc::clone(&self.shared))
     }
 
     fn durability(&self) -> Durability {

@@ -1,4 +1,4 @@
-//! Ownership in the Kafka log: a consumer group per journal.
+//! Ownership in the Kafka log: a consumer group per journal, and one for `control`.
 
 use std::future::{Future, pending};
 use std::sync::atomic::AtomicBool;
@@ -14,51 +14,55 @@ use tokio::sync::{mpsc, oneshot};
 use super::Shared;
 use super::membership::{Command, CommitCommand, Member, take_part};
 use crate::limits::{check_metadata, check_partition};
-use crate::{CommitError, Epoch, JournalName, Offset, Ownership, OwnershipChange, Partition, metrics};
+use crate::{CommitError, Epoch, Offset, Owned, Ownership, OwnershipChange, Partition, TableName, metrics};
 
 /// The most commands that wait for the member: a commit of every partition several times over.
 const COMMANDS: usize = 4096;
 /// The most changes that wait for the owner.
 const CHANGES: usize = 1024;
 
-/// The ownership of a journal's partitions. Dropping it leaves the group.
+/// The ownership of the partitions of a journal, or of `control`. Dropping it leaves the group.
 #[derive(Debug)]
 pub struct KafkaOwnership {
-    journal: JournalName,
+    of: Owned,
     commands: SyncSender<Command>,
     changes: mpsc::Receiver<OwnershipChange>,
     shared: Arc<Shared>,
 }
 
 impl KafkaOwnership {
-    pub(super) fn new(journal: JournalName, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(of: Owned, shared: Arc<Shared>) -> Self {
         let (commands, received) = sync_channel(COMMANDS);
         let (tell, changes) = mpsc::channel(CHANGES);
         let (committer, batches) = sync_channel(1);
+        let topic = match of {
+            Owned::Journal(journal) => shared.topics.journal(journal),
+            Owned::Control => shared.topics.table(TableName::Control),
+        };
         let member = Member {
-            topic: Arc::clone(&shared.topics.journal(journal).name),
+            topic: Arc::clone(&topic.name),
             commands: Mutex::new(received),
             changes: tell,
             clock: shared.clock,
             drain_timeout: shared.drain_timeout,
-            owned: ::metrics::gauge!(metrics::OWNED_PARTITIONS, "journal" => journal.as_str()),
+            owned: ::metrics::gauge!(metrics::OWNED_PARTITIONS, "journal" => of.as_str()),
             log_is_closed: shared.is_closed.subscribe(),
             committer: Mutex::new(Some(committer)),
             is_committing: AtomicBool::new(false),
             failure: shared.failure.clone(),
             state: Mutex::default(),
         };
-        let config = shared.clients.member(journal.as_str());
+        let config = shared.clients.member(of.as_str());
         let consumer: Result<BaseConsumer<Member>, KafkaError> =
             BaseConsumer::from_config_and_context(&config, member);
         match consumer {
             Ok(consumer) => {
                 let done = commands.clone();
-                shared.start_member(journal, move || take_part(consumer, batches, done));
+                shared.start_member(of, move || take_part(consumer, batches, done));
             }
             Err(error) => shared.fail(format!("failed to make a group's member: {error}")),
         }
-        Self { journal, commands, changes, shared }
+        Self { of, commands, changes, shared }
     }
 }
 
@@ -77,8 +81,8 @@ impl Ownership for KafkaOwnership {
         offset: Offset,
         metadata: Bytes,
     ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
-        let partitions = self.shared.counts.of_journal(self.journal);
-        check_partition(self.journal.as_str(), partition, partitions);
+        let journal = self.of.positioned();
+        check_partition(journal.as_str(), partition, self.shared.counts.of_journal(journal));
         check_metadata(&metadata);
         let (acknowledge, committed) = oneshot::channel();
         let commit = CommitCommand { partition, epoch, offset, metadata, acknowledge };
