@@ -1,6 +1,6 @@
 //! A gateway: an organization's CloudPayments site, and what it accepts.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClubId, GatewayId, OrganizationId};
 use crate::money::Amount;
@@ -26,7 +26,7 @@ pub struct Gateway {
 }
 
 /// What a gateway accepts at Check beyond a pending top-up that matches.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckPolicy {
     /// Every Check is refused with 13.
     pub paused: bool,
@@ -66,7 +66,7 @@ impl CheckPolicy {
 }
 
 /// A gateway's word on what it does not know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Acceptance {
     /// Let it pass.
