@@ -7,7 +7,7 @@ mod demo;
 mod key;
 mod limits;
 mod log;
-mod outbound;
+mod readable;
 mod reload;
 mod roles;
 mod run;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use hookline_dispatcher::{Dispatcher, DispatcherError};
 use hookline_event_log::embedded::EmbeddedLog;
 use hookline_event_log::kafka::KafkaLog;
@@ -233,7 +233,7 @@ async fn prepare_edge<L: Log>(
             tracing::error!(changes.refused, "the directory is older than its file: the log has no space");
         }
     }
-    let gateways = Arc::new(ArcSwap::from_pointee(gateways));
+    let gateways = Arc::new(ArcSwapOption::from_pointee(gateways));
     Ok(Ingest::bind(settings, gateways, log.clone(), sealer, clock).await?)
 }
 

@@ -12,7 +12,6 @@ mod redelivery;
 mod settings;
 mod shell;
 
-pub use attempt::{TlsError, tls_config};
 pub use endpoints::{ByHandError, EndpointState, EndpointStatus, Endpoints};
 pub use metrics::describe;
 pub use settings::{Settings, durations};

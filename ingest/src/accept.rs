@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use hookline_event_log::Log;
 use hookline_schemas::event::{Source, from_notification};
@@ -34,7 +34,8 @@ const MAX_EVENT: usize = 768 * 1024;
 /// Everything that a request needs, shared by all of them.
 pub(crate) struct Edge<L: Log> {
     pub(crate) settings: Settings,
-    pub(crate) gateways: Arc<ArcSwap<Gateways>>,
+    /// None, until they are known.
+    pub(crate) gateways: Arc<ArcSwapOption<Gateways>>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) admission: Admission,
     pub(crate) failures: FailureLimit,
@@ -42,6 +43,19 @@ pub(crate) struct Edge<L: Log> {
     pub(crate) quarantine: Quarantine<L>,
     pub(crate) metrics: EdgeMetrics,
     pub(crate) clock: Clock,
+}
+
+impl<L: Log> Edge<L> {
+    /// Whether everything is known that a notification is compared with: missing must never mean *unknown*.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.directory.is_loaded() && self.gateways.load().is_some()
+    }
+
+    fn verify(&self, unverified: Unverified<'_>) -> Result<VerifiedNotification, Refusal> {
+        let gateways = self.gateways.load();
+        let gateways = gateways.as_deref().ok_or(Refusal::NotReady)?;
+        verify(gateways, &self.directory, &self.failures, unverified)
+    }
 }
 
 /// Takes one request to its answer.
@@ -57,7 +71,7 @@ where
     let (head, body) = request.into_parts();
     let route = Route::of(&head.method, head.uri.path())?;
     let format = body_format(&head.headers)?;
-    if !edge.directory.is_loaded() {
+    if !edge.is_ready() {
         return Err(Refusal::NotReady);
     }
     let limit = max_body(&edge.settings, &route);
@@ -66,7 +80,7 @@ where
 
     let source = source::address_of(peer, &head.headers, &edge.settings.trusted_proxies);
     let unverified = Unverified { route, format, headers: &head.headers, body, source };
-    let notification = verify(&edge.gateways.load(), &edge.directory, &edge.failures, unverified)?;
+    let notification = edge.verify(unverified)?;
 
     let answer = answer(edge, &notification);
     tokio::time::timeout(edge.settings.answer_timeout, answer).await.unwrap_or(Err(Refusal::DeadlinePassed))

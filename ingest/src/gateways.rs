@@ -53,8 +53,8 @@ pub enum GatewayConflict {
     #[error("gateway {0} has no API secret, or an empty one")]
     NoSecret(GatewayId),
     /// Too many gateways take part in the shared URL.
-    #[error("{0} gateways have shared_url = true, at most {MAX_SHARED} can")]
-    TooManyShared(usize),
+    #[error("gateway {0} has shared_url = true, and {MAX_SHARED} others have it already")]
+    TooManyShared(GatewayId),
 }
 
 impl Gateways {
@@ -64,10 +64,24 @@ impl Gateways {
     ///
     /// Every [`GatewayConflict`] at once.
     pub fn new(gateways: Vec<Gateway>) -> Result<Self, Vec<GatewayConflict>> {
-        let conflicts = conflicts(&gateways);
-        if !conflicts.is_empty() {
-            return Err(conflicts);
+        let (gateways, conflicts) = Self::without_conflicts(gateways);
+        if conflicts.is_empty() { Ok(gateways) } else { Err(conflicts) }
+    }
+
+    /// The same, without those that can't stand beside the ones before them; with what was in their way.
+    pub fn without_conflicts(gateways: Vec<Gateway>) -> (Self, Vec<GatewayConflict>) {
+        let mut claims = Claims::default();
+        let (mut all, mut conflicts) = (Vec::new(), Vec::new());
+        for gateway in gateways {
+            match claims.claim(&gateway) {
+                Ok(()) => all.push(gateway),
+                Err(in_the_way) => conflicts.extend(in_the_way),
+            }
         }
+        (Self::of(all), conflicts)
+    }
+
+    fn of(gateways: Vec<Gateway>) -> Self {
         let ready = |gateway: Gateway| {
             let keys = gateway.api_secrets.iter().map(ContentKey::new).collect();
             Arc::new(ReadyGateway { gateway, keys })
@@ -76,7 +90,7 @@ impl Gateways {
         let shared = all.iter().filter(|ready| ready.gateway.shared_url).cloned().collect();
         let by_id =
             all.iter().map(|ready| (ready.gateway.id.as_str().to_owned(), Arc::clone(ready))).collect();
-        Ok(Self { by_id, all, shared, dummy: ContentKey::new(&Secret::new("no gateway has this key")) })
+        Self { by_id, all, shared, dummy: ContentKey::new(&Secret::new("no gateway has this key")) }
     }
 
     /// All of them, in the order in which they were given.
@@ -100,16 +114,35 @@ impl Gateways {
     }
 }
 
-fn conflicts(gateways: &[Gateway]) -> Vec<GatewayConflict> {
-    let mut conflicts = Vec::new();
-    let mut ids = HashSet::new();
-    let mut public_ids: HashMap<&str, &GatewayId> = HashMap::new();
-    let mut secrets: HashMap<&str, &GatewayId> = HashMap::new();
-    for gateway in gateways {
-        if !ids.insert(&gateway.id) {
+/// What belongs to the gateways so far, and to no other.
+#[derive(Debug, Default)]
+struct Claims {
+    ids: HashSet<GatewayId>,
+    public_ids: HashMap<String, GatewayId>,
+    secrets: HashMap<Secret, GatewayId>,
+    shared: usize,
+}
+
+impl Claims {
+    /// Takes what the gateway needs, all of it or nothing.
+    fn claim(&mut self, gateway: &Gateway) -> Result<(), Vec<GatewayConflict>> {
+        let conflicts = self.conflicts(gateway);
+        if !conflicts.is_empty() {
+            return Err(conflicts);
+        }
+        self.ids.insert(gateway.id.clone());
+        self.public_ids.insert(gateway.public_id.clone(), gateway.id.clone());
+        self.secrets.extend(gateway.api_secrets.iter().map(|secret| (secret.clone(), gateway.id.clone())));
+        self.shared += usize::from(gateway.shared_url);
+        Ok(())
+    }
+
+    fn conflicts(&self, gateway: &Gateway) -> Vec<GatewayConflict> {
+        let mut conflicts = Vec::new();
+        if self.ids.contains(&gateway.id) {
             conflicts.push(GatewayConflict::Id(gateway.id.clone()));
         }
-        if let Some(other) = public_ids.insert(&gateway.public_id, &gateway.id) {
+        if let Some(other) = self.public_ids.get(&gateway.public_id) {
             conflicts.push(GatewayConflict::PublicId(other.clone(), gateway.id.clone()));
         }
         // An empty secret would be a key that everybody knows.
@@ -117,18 +150,12 @@ fn conflicts(gateways: &[Gateway]) -> Vec<GatewayConflict> {
         if gateway.api_secrets.is_empty() || gateway.api_secrets.iter().any(is_empty) {
             conflicts.push(GatewayConflict::NoSecret(gateway.id.clone()));
         }
-        for secret in &gateway.api_secrets {
-            match secrets.insert(secret.expose(), &gateway.id) {
-                Some(other) if *other != gateway.id => {
-                    conflicts.push(GatewayConflict::ApiSecret(other.clone(), gateway.id.clone()));
-                }
-                _ => {}
-            }
+        let of_others = gateway.api_secrets.iter().filter_map(|secret| self.secrets.get(secret));
+        conflicts
+            .extend(of_others.map(|other| GatewayConflict::ApiSecret(other.clone(), gateway.id.clone())));
+        if gateway.shared_url && self.shared >= MAX_SHARED {
+            conflicts.push(GatewayConflict::TooManyShared(gateway.id.clone()));
         }
+        conflicts
     }
-    let shared = gateways.iter().filter(|gateway| gateway.shared_url).count();
-    if shared > MAX_SHARED {
-        conflicts.push(GatewayConflict::TooManyShared(shared));
-    }
-    conflicts
 }

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use hookline_event_log::{Log, ReadError, TableName};
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::time::Clock;
@@ -58,14 +58,14 @@ pub struct Ingest<L: Log> {
 }
 
 impl<L: Log> Ingest<L> {
-    /// Binds the address of the settings.
+    /// Binds the address of the settings. The gateways are `None` until they are known, and exchanged as a whole.
     ///
     /// # Errors
     ///
     /// If the system does not give it.
     pub async fn bind(
         settings: Settings,
-        gateways: Arc<ArcSwap<Gateways>>,
+        gateways: Arc<ArcSwapOption<Gateways>>,
         log: L,
         sealer: Sealer,
         clock: Clock,
@@ -97,8 +97,8 @@ impl<L: Log> Ingest<L> {
 
     /// Whether it has loaded what Check needs: until then everything is answered 503.
     pub fn readiness(&self) -> impl Fn() -> bool + Send + Sync + 'static {
-        let directory = Arc::clone(&self.edge.directory);
-        move || directory.is_loaded()
+        let edge = Arc::clone(&self.edge);
+        move || edge.is_ready()
     }
 
     /// Serves until `shutdown`, then finishes what is in flight. When it returns, every connection is

@@ -1,9 +1,8 @@
 //! What an answer of the edge means to CloudPayments, and to whoever set the edge up. Pure.
 
+use hookline_outbound::NoAnswer;
 use hookline_schemas::notification::NotificationType;
 use http::StatusCode;
-
-use crate::outbound::NoAnswer;
 
 /// What came of one post.
 #[derive(Debug)]

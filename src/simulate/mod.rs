@@ -14,6 +14,7 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, value_parser};
 use hookline_load_tests::simulator::RetryRule;
+use hookline_outbound::Outbound;
 use hookline_schemas::gateway::Gateway;
 use hookline_schemas::ids::GatewayId;
 use hookline_schemas::money::{Amount, NotAnAmount};
@@ -26,7 +27,6 @@ use http::Uri;
 use tokio::task::JoinSet;
 
 use crate::config::{Config, ConfigError};
-use crate::outbound::Outbound;
 use crate::secret_argument::{self, SecretFileError};
 use course::{Plan, TYPES, due, fresh_transaction};
 use post::{Edge, Poster, Retry, Tally};
@@ -121,7 +121,7 @@ enum SimulateError {
     #[error("the edge and the gateway make no URL")]
     Url(#[from] http::uri::InvalidUri),
     #[error("failed to set up TLS")]
-    Tls(#[from] hookline_dispatcher::TlsError),
+    Tls(#[from] hookline_outbound::TlsError),
 }
 
 /// Posts; success if everything was answered 0 in the end.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hookline_load_tests::fixtures::Fixture;
 use hookline_load_tests::simulator::{CallbackUrl, RetryRule, Signed, answered_code};
+use hookline_outbound::{Outbound, Patience};
 use hookline_schemas::ids::GatewayId;
 use hookline_schemas::notification::NotificationType;
 use hookline_schemas::signature::ContentKey;
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::course::TYPES;
 use super::meaning::{self, Came};
-use crate::outbound::{Outbound, Patience, readable};
+use crate::readable::readable;
 
 /// The edge, and the site on whose behalf notifications are posted.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hookline_outbound::{NoAnswer, Outbound, Patience};
 use hookline_schemas::event::EventType;
 use hookline_schemas::time::Clock;
 use http::header::CONTENT_TYPE;
@@ -15,7 +16,6 @@ use http_body_util::Full;
 use super::judge::{Answered, Judgement, Reaction, Verdict, Verified, is_taken, refused, taken};
 use super::report::{Finding, Report};
 use super::sample::{Envelope, Sample, Samples, with_another_sum};
-use crate::outbound::{NoAnswer, Outbound, Patience};
 
 /// How far from now a stale timestamp is: twice the tolerance of Standard Webhooks.
 const STALE: u64 = 600;

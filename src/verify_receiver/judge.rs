@@ -1,12 +1,13 @@
 //! What an answer says about a receiver. Pure: a request's purpose and what came of it give a verdict and one
 //! sentence – what was expected, what came, and what to do.
 
+use hookline_outbound::NoAnswer;
 use std::time::Duration;
 
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::outbound::{NoAnswer, readable};
+use crate::readable::readable;
 
 /// From here on an answer is slow: a receiver that works before it answers comes near hookline's time-out under
 /// load.

@@ -13,13 +13,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use hookline_outbound::Outbound;
 use hookline_schemas::secret::{Secret, WebhookSecret};
 use hookline_schemas::time::Clock;
 use hookline_schemas::webhook::{UrlError, parse_url};
 use http::{HeaderName, HeaderValue, Uri};
 use serde::de::IntoDeserializer;
 
-use crate::outbound::Outbound;
 use crate::secret_argument;
 use course::{Course, Receiver};
 use report::Report;

@@ -2,42 +2,23 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hookline_outbound::{TlsError, tls_config};
 use hookline_schemas::time::Clock;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tower_service::Service;
 
 use super::answer::MAX_ANSWER;
 use super::guard::AddressGuard;
 use super::rationed::{MadeAt, Rationed};
 use super::resolve::{GuardedResolver, ReachError, Resolve};
-
-/// Why the client's TLS can't be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The file of certificates can't be read.
-    #[error("failed to read certificates from {}", path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What was wrong.
-        #[source]
-        source: rustls::pki_types::pem::Error,
-    },
-    /// A certificate can't be trusted, or the cryptography lacks a protocol.
-    #[error("failed to set up TLS")]
-    Rustls(#[from] rustls::Error),
-}
 
 /// Connects; a host that is written as an address is judged here, because it is never resolved.
 ///
@@ -77,24 +58,6 @@ impl<R: Resolve> GuardedConnector<R> {
             .wrap_connector(tcp);
         Ok(Self { guard, timeout, clock, inner })
     }
-}
-
-/// How receivers' certificates are verified: against the public roots and those in the file.
-///
-/// # Errors
-///
-/// If the file can't be read, or one of its certificates can't be trusted.
-pub fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Some(path) = ca_file {
-        let unreadable = |source| TlsError::CaFile { path: path.to_owned(), source };
-        for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-            roots.add(certificate.map_err(unreadable)?)?;
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(versions.with_root_certificates(roots).with_no_client_auth())
 }
 
 type Connected<R> = Rationed<<Inner<R> as Service<Uri>>::Response>;

@@ -13,6 +13,7 @@ mod tests;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hookline_outbound::TlsError;
 use hookline_schemas::delivery::FailureReason;
 use hookline_schemas::time::Clock;
 use hookline_schemas::webhook::Webhook;
@@ -29,7 +30,6 @@ use crate::settings::Settings;
 pub(crate) use answer::Ended;
 use answer::{BODY_TIMEOUT, MAX_HEAD, beginning_of, outcome_of, readable};
 use connect::GuardedConnector;
-pub use connect::{TlsError, tls_config};
 use guard::AddressGuard;
 use rationed::MadeAt;
 use reason::reason_of;

@@ -20,13 +20,14 @@ use hookline_event_log::{
     Change, Journal, JournalName, Log, Ownership, OwnershipChange, Partition, ReadError, Table, TableName,
     TableWatch,
 };
+use hookline_outbound::TlsError;
 use hookline_schemas::time::{Clock, Timestamp};
 use hookline_schemas::webhook::Webhooks;
 use tokio::sync::{mpsc, watch};
 use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::{Ended, Sender, TlsError};
+use crate::attempt::{Ended, Sender};
 use crate::core::{Action, AttemptKey, Core, Input};
 use crate::endpoints::{Endpoints, Request};
 use crate::metrics::DispatcherMetrics;

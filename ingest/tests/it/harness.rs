@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use bytesize::ByteSize;
 use hookline_event_log::embedded::{EmbeddedLog, EmbeddedOptions};
 use hookline_event_log::{
@@ -171,7 +171,7 @@ impl<L: Log> Edge<L> {
     /// Starts an edge over this log, which holds the directory, without waiting for it to be ready.
     pub(crate) async fn launch(scratch: Scratch, log: L, setup: Setup) -> Self {
         let gateways = Gateways::new(setup.gateways).expect("no conflicts");
-        let gateways = Arc::new(ArcSwap::from_pointee(gateways));
+        let gateways = Arc::new(ArcSwapOption::from_pointee(gateways));
         let recorder = PrometheusBuilder::new().build_recorder();
         let bound = {
             // The edge takes its counters when it is bound: each test has its own.

@@ -1,16 +1,13 @@
-//! The HTTP client of the subcommands that speak to other people's servers: requests as the dispatcher makes
-//! them, to any address that the caller names.
+//! The HTTP client for whatever is no delivery: requests to addresses that the operator has named.
 //!
-//! It verifies certificates as the dispatcher does, follows no redirect, repeats nothing that was sent, and reads
-//! a bounded piece of each answer. The dispatcher's judgement of addresses does not apply: one tests on the
-//! loopback.
+//! It follows no redirect, uses no proxy, repeats nothing that was sent, and reads a bounded piece of each answer. The
+//! dispatcher's judgement of addresses does not apply: who names one may name the loopback.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hookline_dispatcher::{TlsError, tls_config};
 use hookline_schemas::time::Clock;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full};
@@ -19,6 +16,8 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo, capture_connection};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::{TlsError, tls_config};
 
 /// What requests say that they come from; receivers see the same in earnest.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("hookline/", env!("CARGO_PKG_VERSION")));
@@ -34,36 +33,36 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A client; connections are kept per server.
 #[derive(Debug, Clone)]
-pub(crate) struct Outbound {
+pub struct Outbound {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     clock: Clock,
 }
 
 /// How long an answer is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Patience {
+pub struct Patience {
     /// For the connection and the head.
-    pub(crate) head: Duration,
+    pub head: Duration,
     /// For the body after that.
-    pub(crate) body: Duration,
+    pub body: Duration,
 }
 
 /// An answer.
 #[derive(Debug, Clone)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// Head and body, the latter as far as it was read.
-    pub(crate) response: Response<Bytes>,
+    pub response: Response<Bytes>,
     /// Whether the body came to its end within bounds and time.
-    pub(crate) is_whole: bool,
+    pub is_whole: bool,
     /// From the request to the head.
-    pub(crate) after: Duration,
+    pub after: Duration,
     /// Our end of the connection: the same twice is one connection.
-    pub(crate) connection: Option<SocketAddr>,
+    pub connection: Option<SocketAddr>,
 }
 
 /// Why there is no answer. The message holds the cause, because people read it in the middle of a line.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoAnswer {
+pub enum NoAnswer {
     /// No connection, or no TLS over it.
     #[error("no connection: {}", innermost(.0))]
     Unreachable(Error),
@@ -80,7 +79,7 @@ pub(crate) enum NoAnswer {
 
 impl NoAnswer {
     /// Whether nobody has got the request.
-    pub(crate) const fn is_unreachable(&self) -> bool {
+    pub const fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::UnreachableInTime(_))
     }
 }
@@ -91,7 +90,7 @@ impl Outbound {
     /// # Errors
     ///
     /// If the file can't be read, or holds what can't be trusted.
-    pub(crate) fn new(ca_file: Option<&Path>, clock: Clock) -> Result<Self, TlsError> {
+    pub fn new(ca_file: Option<&Path>, clock: Clock) -> Result<Self, TlsError> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -113,7 +112,7 @@ impl Outbound {
     /// # Errors
     ///
     /// If no head came.
-    pub(crate) async fn send(
+    pub async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
         patience: Patience,
@@ -162,35 +161,4 @@ fn innermost(error: &dyn std::error::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
-}
-
-/// A duration as people write it: `12 ms`, `7.2 s`, `30 min`.
-pub(crate) fn readable(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0 => format!("{} ms", duration.as_millis()),
-        60.. if duration.as_secs().is_multiple_of(60) => format!("{} min", seconds / 60),
-        _ if duration.subsec_millis() < 100 => format!("{seconds} s"),
-        _ => format!("{:.1} s", duration.as_secs_f64()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_readable() {
-        for (millis, expected) in [
-            (0, "0 ms"),
-            (999, "999 ms"),
-            (1000, "1 s"),
-            (7200, "7.2 s"),
-            (60_000, "1 min"),
-            (90_000, "90 s"),
-            (1_800_000, "30 min"),
-        ] {
-            assert_eq!(readable(Duration::from_millis(millis)), expected);
-        }
-    }
 }

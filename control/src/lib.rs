@@ -1,0 +1,11 @@
+//! The control plane: organizations and integrators manage gateways, webhooks and clients by IZI's GraphQL contract.
+//!
+//! One control is active and writes the table `control`; the others stand by, not ready. What is written reaches
+//! every edge and dispatcher by the registry that they follow; nothing here is on the way of a payment.
+
+mod error;
+mod identity;
+mod settings;
+
+pub use identity::Role;
+pub use settings::{CloudPaymentsSettings, Settings, TokenSettings};
