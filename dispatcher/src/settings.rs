@@ -31,7 +31,7 @@ pub struct Settings {
     /// How often lane records are written, beside every 1,000 deliveries.
     #[serde(with = "humantime_serde")]
     pub lane_interval: Duration,
-    /// Attempts in flight per endpoint.
+    /// Attempts in flight per endpoint, of each dispatcher.
     pub endpoint_concurrency: usize,
     /// Deliveries that wait for a permit of their endpoint.
     pub endpoint_queue: usize,

@@ -105,7 +105,7 @@ impl Core {
     /// the endpoint: it would close the door behind every probe.
     fn learn(&mut self, attempt: &Attempt, outcome: &AttemptOutcome) {
         let rules = Self::breaker_rules(&self.settings);
-        let (now, cap, dispatchers) = (self.now, self.settings.endpoint_concurrency, self.dispatchers);
+        let (now, cap) = (self.now, self.settings.endpoint_concurrency);
         let began = attempt.deadline.before(self.settings.attempt_timeout);
         let Some(endpoint) = self.endpoints.get_mut(index_of(attempt.endpoint)) else { return };
         let known_to_fail = matches!(&attempt.target, Target::Lane { delivery, .. } if delivery.tries > 1);
@@ -120,8 +120,7 @@ impl Core {
         } else if before.is_open() && endpoint.breaker == Breaker::HalfOpen {
             endpoint.concurrency.restart();
         } else if outcome.is_delivered() && !endpoint.breaker.is_open() {
-            let allowed = endpoint.concurrency.share(dispatchers);
-            endpoint.concurrency.grow(endpoint.in_flight + 1, allowed, cap);
+            endpoint.concurrency.grow(endpoint.in_flight + 1, cap);
         }
         // The pace is back, or more than what is asked for.
         let limit = endpoint.concurrency.limit();

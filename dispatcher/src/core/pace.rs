@@ -39,22 +39,17 @@ impl Concurrency {
         self.limit
     }
 
-    /// How many of them are for one of so many dispatchers that send without knowing of each other.
-    pub(crate) fn share(self, dispatchers: NonZeroU32) -> usize {
-        (self.limit / usize::try_from(dispatchers.get()).unwrap_or(usize::MAX)).max(1)
-    }
-
     /// The endpoint comes back after an outage.
     pub(crate) fn restart(&mut self) {
         *self = Self { limit: 1, credit: 0, is_starting: true, ..*self };
     }
 
-    /// An attempt has succeeded, while so many of so many were in flight: a limit that is not made use of says
-    /// nothing of what the endpoint can take.
-    pub(crate) fn grow(&mut self, in_flight: usize, allowed: usize, cap: usize) {
+    /// An attempt has succeeded, while so many were in flight: a limit that is not made use of says nothing of what
+    /// the endpoint can take.
+    pub(crate) fn grow(&mut self, in_flight: usize, cap: usize) {
         if self.limit >= cap {
             self.is_starting = false;
-        } else if in_flight * 2 >= allowed {
+        } else if in_flight * 2 >= self.limit {
             self.credit += 1;
             if self.is_starting || self.credit >= self.limit {
                 self.limit += 1;
@@ -178,7 +173,7 @@ mod tests {
         for _ in 0..6 {
             let round = concurrency.limit();
             limits.push(round);
-            (0..round).for_each(|_| concurrency.grow(round, round, 32));
+            (0..round).for_each(|_| concurrency.grow(round, 32));
         }
         assert_eq!(limits, [1, 2, 4, 8, 16, 32]);
     }
@@ -190,7 +185,7 @@ mod tests {
             concurrency.halve(Timestamp(5), Timestamp(100));
         }
         assert_eq!(concurrency.limit(), 16);
-        (0..16).for_each(|_| concurrency.grow(16, 16, 32));
+        (0..16).for_each(|_| concurrency.grow(16, 32));
         assert_eq!(concurrency.limit(), 17);
         for time in 101..120 {
             concurrency.halve(Timestamp(time), Timestamp(time));
@@ -202,7 +197,7 @@ mod tests {
     fn does_not_grow_where_it_is_not_made_use_of() {
         let mut concurrency = Concurrency::new(32);
         concurrency.halve(Timestamp(0), Timestamp(1));
-        (0..1_000).for_each(|_| concurrency.grow(3, 16, 32));
+        (0..1_000).for_each(|_| concurrency.grow(3, 32));
         assert_eq!(concurrency.limit(), 16);
     }
 
