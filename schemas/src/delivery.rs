@@ -141,6 +141,15 @@ pub struct ParkedDelivery {
     pub not_before: Timestamp,
     /// Given up from here on.
     pub deadline: Timestamp,
+    /// The [version](crate::webhook::Webhooks::version) of the webhooks by which whoever parked it knew for whom
+    /// it is: from there on, who does not know the webhook knows that it has been deleted.
+    #[serde(default, skip_serializing_if = "is_of_configuration")]
+    pub webhooks_version: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(crate) const fn is_of_configuration(webhooks_version: &u64) -> bool {
+    *webhooks_version == 0
 }
 
 /// A delivery given up: a record of `dead_letters`.

@@ -39,11 +39,13 @@ pub enum EventType {
     SbpTokenReported,
     /// Another webhook of the organization gets nothing any more.
     WebhookDisabled,
+    /// Somebody tests a webhook: goes to that one alone, whether it asks for it or not.
+    WebhookTest,
 }
 
 impl EventType {
     /// Every type.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::PaymentReceived,
         Self::PaymentAuthorized,
         Self::PaymentFailed,
@@ -60,6 +62,7 @@ impl EventType {
         Self::CashRegisterReported,
         Self::SbpTokenReported,
         Self::WebhookDisabled,
+        Self::WebhookTest,
     ];
 
     /// The name as integrators see it.
@@ -81,6 +84,7 @@ impl EventType {
             Self::CashRegisterReported => "CASH_REGISTER_REPORTED",
             Self::SbpTokenReported => "SBP_TOKEN_REPORTED",
             Self::WebhookDisabled => "WEBHOOK_DISABLED",
+            Self::WebhookTest => "WEBHOOK_TEST",
         }
     }
 }

@@ -66,7 +66,8 @@ name_type!(
     WebhookId
 );
 name_type!(
-    /// An event: `evt_` and 26 characters; the outbound `webhook-id`. Made by [`EventId::compute`] or [`EventId::of_disabling`].
+    /// An event: `evt_` and 26 characters; the outbound `webhook-id`. Made by [`EventId::compute`],
+    /// [`EventId::of_disabling`] or [`EventId::of_test`].
     EventId
 );
 name_type!(
@@ -119,6 +120,12 @@ impl EventId {
         let parts = ["webhook disabled", webhook.as_str(), &at.0.to_string()];
         Self::new(format!("evt_{}", digest_characters(parts)))
     }
+
+    /// The id of a test of a webhook at this time; the nonce tells tests of one moment apart.
+    pub fn of_test(webhook: &WebhookId, at: Timestamp, nonce: &str) -> Self {
+        let parts = ["webhook test", webhook.as_str(), &at.0.to_string(), nonce];
+        Self::new(format!("evt_{}", digest_characters(parts)))
+    }
 }
 
 impl PaymentId {
@@ -128,7 +135,7 @@ impl PaymentId {
     }
 }
 
-fn digest_characters(parts: [&str; 3]) -> String {
+fn digest_characters<const PARTS: usize>(parts: [&str; PARTS]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -169,9 +176,22 @@ mod tests {
             EventId::compute("pk", Meaning::Failed, "3541977847"),
             EventId::compute("pk.example.com", Meaning::Other, "1.2.3"),
             EventId::of_disabling(&WebhookId::new("wh.club.7"), Timestamp(1_800_000_000_000)),
+            EventId::of_test(&WebhookId::new("wh.club.7"), Timestamp(1_800_000_000_000), "a.b"),
         ] {
             assert_eq!(id.as_str().len(), 30);
             assert!(id.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{id}");
+        }
+    }
+
+    #[test]
+    fn tests_of_one_moment_are_told_apart() {
+        let id = |webhook: &str, at: u64, nonce: &str| {
+            EventId::of_test(&WebhookId::new(webhook), Timestamp(at), nonce)
+        };
+        let one = id("wh", 7, "a");
+        assert_eq!(one, id("wh", 7, "a"));
+        for other in [id("wh_2", 7, "a"), id("wh", 8, "a"), id("wh", 7, "b")] {
+            assert_ne!(one, other);
         }
     }
 }

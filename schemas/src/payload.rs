@@ -43,6 +43,8 @@ pub enum EventData {
     Notice(NoticeData),
     /// `WEBHOOK_DISABLED`.
     Webhook(WebhookData),
+    /// `WEBHOOK_TEST`.
+    Test(TestData),
 }
 
 /// A payment, or another operation with money.
@@ -201,6 +203,21 @@ pub struct WebhookData {
     pub reason: DisabledReason,
 }
 
+/// Nothing has happened: somebody wants to see whether this webhook gets what is sent to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TestData {
+    /// The webhook that is tested.
+    pub webhook_id: WebhookId,
+    /// Says to people that this is a test.
+    pub message: String,
+}
+
+impl TestData {
+    /// What a test says.
+    pub const MESSAGE: &str = "This is a test: nothing has happened, and nothing is to be done.";
+}
+
 /// The JSON Schemas of what integrators receive, by file name.
 pub fn json_schemas() -> Vec<(&'static str, String)> {
     fn pretty(schema: &schemars::Schema) -> String {
@@ -212,5 +229,6 @@ pub fn json_schemas() -> Vec<(&'static str, String)> {
         ("receipt.schema.json", pretty(&schemars::schema_for!(Payload<ReceiptData>))),
         ("notice.schema.json", pretty(&schemars::schema_for!(Payload<NoticeData>))),
         ("webhook.schema.json", pretty(&schemars::schema_for!(Payload<WebhookData>))),
+        ("test.schema.json", pretty(&schemars::schema_for!(Payload<TestData>))),
     ]
 }

@@ -13,6 +13,7 @@ use crate::event::{Event, EventType};
 use crate::ids::{ClubId, OrganizationId, WebhookId};
 use crate::payload::EventData;
 use crate::rotation::WebhookKeys;
+use crate::time::Timestamp;
 
 /// A webhook with the keys that sign for it.
 #[derive(Debug, Clone)]
@@ -39,17 +40,23 @@ pub struct Webhook {
     pub rate_limit: Option<NonZeroU32>,
     /// Nothing is sent: deliveries wait in the lane, and their deadlines run.
     pub paused: bool,
+    /// When its owner last asked for it to be enabled; of the configuration nobody asks.
+    pub enabled_at: Option<Timestamp>,
+    /// When its owner last asked for it to be probed.
+    pub probed_at: Option<Timestamp>,
 }
 
 impl Webhook {
     /// Whether this event is for this webhook. What happened to another webhook of the organization concerns
-    /// every club.
+    /// every club; a test is for the one that is tested, whatever it asks for, and for no other.
     pub fn wants(&self, event: &Event) -> bool {
+        let asks_for_it = || self.events.contains(&event.event_type);
         let is_concerned = match &event.data {
-            EventData::Webhook(data) => data.webhook_id != self.id,
-            _ => self.club_id.as_ref().is_none_or(|club| *club == event.club_id),
+            EventData::Test(data) => data.webhook_id == self.id,
+            EventData::Webhook(data) => asks_for_it() && data.webhook_id != self.id,
+            _ => asks_for_it() && self.club_id.as_ref().is_none_or(|club| *club == event.club_id),
         };
-        self.organization == event.organization && self.events.contains(&event.event_type) && is_concerned
+        self.organization == event.organization && is_concerned
     }
 
     /// XXH3 of the URL: tells whether what is known of the endpoint is known of this one.
@@ -110,6 +117,7 @@ fn is_host(host: &str) -> bool {
 pub struct Webhooks {
     by_id: HashMap<WebhookId, Arc<Webhook>>,
     by_organization: HashMap<OrganizationId, Vec<Arc<Webhook>>>,
+    version: u64,
 }
 
 impl FromIterator<Webhook> for Webhooks {
@@ -124,6 +132,19 @@ impl FromIterator<Webhook> for Webhooks {
 }
 
 impl Webhooks {
+    /// The same, as of this position in `control`.
+    #[must_use]
+    pub fn with_version(self, version: u64) -> Self {
+        Self { version, ..self }
+    }
+
+    /// The position in `control` up to which these are known, behind the last entry that they are made of; 0
+    /// where they come from the configuration alone. Who is behind may not know a webhook; who is not behind and
+    /// does not know it knows that it is no more.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// The webhook with this id, unless it has been deleted.
     pub fn find(&self, id: &WebhookId) -> Option<&Arc<Webhook>> {
         self.by_id.get(id)

@@ -97,6 +97,8 @@ impl WebhookConfig {
             headers,
             retry_schedule,
             deadline: self.deadline,
+            enabled_at: None,
+            probed_at: None,
         })
     }
 

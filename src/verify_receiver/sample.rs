@@ -187,6 +187,7 @@ impl Samples {
         Event {
             id: EventId::new(marked(id.as_str())),
             fingerprint: 0,
+            webhooks_version: 0,
             event_type,
             notification: None,
             organization: OrganizationId::new("org_hookline_test"),

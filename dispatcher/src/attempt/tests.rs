@@ -174,6 +174,8 @@ fn webhook(url: &str) -> Webhook {
         deadline: None,
         rate_limit: None,
         paused: false,
+        enabled_at: None,
+        probed_at: None,
     }
 }
 
@@ -188,6 +190,7 @@ async fn attempt<R: Resolve>(sender: &Sender<R>, url: &str) -> Ended {
     let event = Event {
         id: EventId::new("evt_1"),
         fingerprint: 1,
+        webhooks_version: 0,
         event_type: EventType::PaymentReceived,
         notification: None,
         organization: OrganizationId::new("org"),

@@ -97,6 +97,7 @@ impl Core {
         let mut parked = ParkedDelivery::clone(&delivery.parked);
         parked.tries = delivery.tries;
         parked.last_failure = Some(failure);
+        parked.webhooks_version = self.webhooks_version();
         let record = AppendRecord::Parked(Arc::new(parked));
         self.endpoint_mut(endpoint).parking += 1;
         self.begin_append(Append { endpoint, record, origin: Origin::Lane(offset), detached: None }, actions);

@@ -61,6 +61,7 @@ impl Core {
             endpoint.disabled = None;
             self.start_anew(key);
         }
+        self.enable_if_asked(key, actions);
         self.announce(key, actions);
     }
 

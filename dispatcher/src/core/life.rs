@@ -29,6 +29,16 @@ pub(super) const fn is_gone(outcome: &AttemptOutcome) -> bool {
 }
 
 impl Core {
+    /// Whether these are the webhooks that it goes by.
+    pub(crate) fn knows(&self, webhooks: &Arc<Webhooks>) -> bool {
+        self.webhooks.as_ref().is_some_and(|known| Arc::ptr_eq(known, webhooks))
+    }
+
+    /// The position in `control` up to which the webhooks are known.
+    pub(super) fn webhooks_version(&self) -> u64 {
+        self.webhooks.as_ref().map_or(0, |webhooks| webhooks.version())
+    }
+
     /// The webhooks as they are now.
     pub(super) fn take_webhooks(&mut self, webhooks: Arc<Webhooks>, actions: &mut Vec<Action>) {
         self.webhooks = Some(Arc::clone(&webhooks));
@@ -62,6 +72,16 @@ impl Core {
             self.put_lane(key, actions);
         } else if before.paused && !after.paused {
             self.start_anew(key);
+        }
+        for (wanted, asked_before, asked) in [
+            (ByHand::Enable, before.enabled_at, after.enabled_at),
+            (ByHand::Probe, before.probed_at, after.probed_at),
+        ] {
+            if asked.is_some() && asked != asked_before {
+                // Everybody sees it, and it is for the owner of the lane. Where nothing can be done there is nobody
+                // to be told.
+                let _ = self.do_by_hand(&after.id, wanted, actions);
+            }
         }
     }
 
@@ -169,6 +189,17 @@ impl Core {
             lane.hurry_exception(now);
         }
         Ok(())
+    }
+
+    /// Enables it if its owner has asked for that since it was disabled: perhaps while nobody had its lane. What
+    /// was asked for before, the latest disabling has overtaken.
+    pub(super) fn enable_if_asked(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
+        let endpoint = self.endpoint(key);
+        let asked_at = endpoint.webhook.as_ref().and_then(|webhook| webhook.enabled_at);
+        let disabled_at = endpoint.disabled.map(|disabled| disabled.at);
+        if disabled_at.is_some_and(|at| Some(at) < asked_at) {
+            self.enable(key, actions);
+        }
     }
 
     /// Sends again, beginning with a probe.

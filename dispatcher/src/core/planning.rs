@@ -387,7 +387,9 @@ impl Core {
         let deadline = event.event.accepted_at.after(webhook.deadline.unwrap_or(self.settings.deadline));
         let webhook = webhook.id.clone();
         let event = event.event.clone();
-        let parked = ParkedDelivery { webhook, event, tries, last_failure, not_before, deadline };
+        let webhooks_version = self.webhooks_version();
+        let parked =
+            ParkedDelivery { webhook, event, tries, last_failure, not_before, deadline, webhooks_version };
         self.endpoint_mut(endpoint).parking += 1;
         self.park_delivery(key, endpoint, parked, detached, actions);
     }

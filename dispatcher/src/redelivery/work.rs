@@ -177,6 +177,7 @@ fn redelivered<L: Log>(
         return None;
     }
     let webhooks = surroundings.webhooks.borrow();
+    let webhooks_version = webhooks.as_ref().map_or(0, |webhooks| webhooks.version());
     let Some(webhook) = webhooks.as_ref().and_then(|webhooks| webhooks.find(&letter.webhook)) else {
         job.progress.without_webhook += 1;
         return None;
@@ -189,6 +190,7 @@ fn redelivered<L: Log>(
         last_failure: None,
         not_before: Timestamp(0),
         deadline: surroundings.clock.now().after(deadline),
+        webhooks_version,
     })
 }
 

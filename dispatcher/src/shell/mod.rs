@@ -6,6 +6,7 @@ pub(crate) mod holdings;
 mod perform;
 mod readers;
 pub(crate) mod takeover;
+mod versions;
 pub(crate) mod watched;
 
 use std::num::NonZeroU32;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryFutureExt};
 use hookline_event_log::{
     Change, Journal, JournalName, Log, Ownership, OwnershipChange, Partition, ReadError, Table, TableName,
     TableWatch,
@@ -36,6 +37,7 @@ use crate::settings::Settings;
 use holdings::{Grant, Holdings, Revoked, TakenOver};
 use perform::Performer;
 use readers::{Readers, Source};
+use versions::{Gate, Known, Taken};
 use watched::WatchedLanes;
 
 /// How often the metrics are reported.
@@ -67,8 +69,11 @@ enum Happened {
     Input(Input),
     /// An attempt ended so.
     Attempted(AttemptKey, Ended),
-    /// A partition has been taken over: after these inputs it is followed from there.
-    TakenOver(Vec<Input>, Source),
+    /// A partition has been taken over: after these inputs it is followed from there, once our webhooks are those
+    /// of the log.
+    TakenOver(Taken),
+    /// They are, for these.
+    CaughtUp(Vec<Taken>),
     /// A redelivery has ended, or was stopped.
     Redelivered(redelivery::Job),
     /// Everything that was read has been settled; whether that is everything there is.
@@ -83,7 +88,7 @@ type UnderWay = FuturesUnordered<LocalBoxFuture<'static, Happened>>;
 pub struct Dispatcher<L: Log> {
     settings: Settings,
     log: L,
-    webhooks: watch::Receiver<Option<Arc<Webhooks>>>,
+    webhooks: Known,
     clock: Clock,
     sender: Sender,
     ready: Arc<AtomicBool>,
@@ -151,9 +156,10 @@ impl<L: Log> Dispatcher<L> {
         let mut shell = Shell {
             core,
             performer,
-            readers: Readers::new(&self.log),
+            readers: Readers::new(&self.log, self.webhooks.clone()),
             under_way: UnderWay::new(),
             holdings: Holdings::default(),
+            gate: Gate::default(),
             watched: WatchedLanes::default(),
             redeliveries: Redeliveries::default(),
             surroundings,
@@ -178,6 +184,7 @@ struct Shell<L: Log> {
     readers: Readers<L>,
     under_way: UnderWay,
     holdings: Holdings,
+    gate: Gate,
     watched: WatchedLanes,
     redeliveries: Redeliveries,
     /// What redeliveries are carried out with.
@@ -207,7 +214,7 @@ enum Drained {
 impl<L: Log> Shell<L> {
     async fn run(
         &mut self,
-        mut webhooks: watch::Receiver<Option<Arc<Webhooks>>>,
+        mut webhooks: Known,
         shutdown: CancellationToken,
         drain_timeout: Duration,
     ) -> Result<(), DispatcherError> {
@@ -246,9 +253,11 @@ impl<L: Log> Shell<L> {
                 change = self.performer.events.next() => self.change_ownership(JournalName::Events, change),
                 Some(seen) = next_change(&mut self.watch) => self.see_lanes(seen)?,
                 Some(request) = self.requests.recv() => self.answer(request),
-                Ok(()) = webhooks.changed() => self.take_webhooks(&webhooks),
+                Ok(()) = webhooks.changed() => self.take_webhooks(),
                 fetched = self.readers.next(), if self.readers.are_reading() => {
                     if let Some(input) = fetched? {
+                        // It may have waited for them.
+                        self.take_webhooks();
                         self.step(input);
                     }
                 }
@@ -265,25 +274,21 @@ impl<L: Log> Shell<L> {
     }
 
     /// Missing webhooks mean *not ready*, never *no webhooks*.
-    async fn wait_for_webhooks(
-        &mut self,
-        webhooks: &mut watch::Receiver<Option<Arc<Webhooks>>>,
-        shutdown: &CancellationToken,
-    ) -> bool {
+    async fn wait_for_webhooks(&mut self, webhooks: &mut Known, shutdown: &CancellationToken) -> bool {
         let loaded = async { webhooks.wait_for(Option::is_some).await.is_ok() };
         let loaded = tokio::select! {
             () = shutdown.cancelled() => false,
             loaded = loaded => loaded,
         };
         if loaded {
-            self.take_webhooks(webhooks);
+            self.take_webhooks();
         }
         loaded
     }
 
-    fn take_webhooks(&mut self, webhooks: &watch::Receiver<Option<Arc<Webhooks>>>) {
-        let current = webhooks.borrow().clone();
-        if let Some(webhooks) = current {
+    fn take_webhooks(&mut self) {
+        let current = self.surroundings.webhooks.borrow().clone();
+        if let Some(webhooks) = current.filter(|webhooks| !self.core.knows(webhooks)) {
             self.step(Input::Webhooks(webhooks));
         }
     }
@@ -405,7 +410,16 @@ impl<L: Log> Shell<L> {
                 self.performer.observe(attempt, &ended, &self.metrics);
                 self.step(Input::AttemptFinished { attempt, outcome: ended.outcome });
             }
-            Happened::TakenOver(inputs, source) => self.finish_takeover(inputs, source),
+            Happened::TakenOver(taken) => {
+                self.gate.wait(taken);
+                self.catch_up();
+            }
+            Happened::CaughtUp(taken) => {
+                self.take_webhooks();
+                taken.into_iter().for_each(|taken| self.finish_takeover(taken));
+                self.gate.end();
+                self.catch_up();
+            }
             Happened::Redelivered(job) => self.redeliveries.ended(job),
             Happened::Compared { is_everything } => {
                 let settled =
@@ -417,7 +431,17 @@ impl<L: Log> Shell<L> {
         Ok(())
     }
 
-    fn finish_takeover(&mut self, inputs: Vec<Input>, source: Source) {
+    /// What has been taken over waits until our webhooks are those of the log.
+    fn catch_up(&mut self) {
+        if let Some(taken) = self.gate.begin() {
+            let Surroundings { log, webhooks, .. } = &self.surroundings;
+            let catching_up = versions::catch_up(log.table(TableName::Control), webhooks.clone());
+            let caught_up = |_| Happened::CaughtUp(taken);
+            self.under_way.push(catching_up.map_ok_or_else(Happened::Failed, caught_up).boxed_local());
+        }
+    }
+
+    fn finish_takeover(&mut self, (inputs, source): Taken) {
         let Source { journal, partition, epoch, .. } = source;
         match self.holdings.finish(journal, partition, epoch) {
             TakenOver::Held => {

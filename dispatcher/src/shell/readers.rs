@@ -1,4 +1,5 @@
-//! The readers: one per partition that is followed, reading while the core has room.
+//! The readers: one per partition that is followed, reading while the core has room. What was written by
+//! newer webhooks than ours they hold back until we have these as well.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use hookline_event_log::{
 use hookline_schemas::delivery::{ParkedDelivery, decode};
 use hookline_schemas::event::Event;
 
+use super::versions::{Known, come_to};
 use crate::core::{Core, FetchedEvent, Input};
 
 /// What one read takes at most.
@@ -27,7 +29,7 @@ pub(super) struct Source {
 
 type JournalReader<L> = <<L as Log>::Journal as Journal>::Reader;
 /// What a reader found; none, if its partition was given up meanwhile.
-type Read<L> = Result<(Followed<L>, Result<Batch, ReadError>), Aborted>;
+type Read<L> = Result<(Followed<L>, Result<Input, ReadError>), Aborted>;
 
 /// A partition that is followed, with its reader.
 struct Followed<L: Log> {
@@ -35,18 +37,41 @@ struct Followed<L: Log> {
     reader: JournalReader<L>,
 }
 
+impl<L: Log> Followed<L> {
+    /// The next records, once the webhooks are known by which they were written: then one that is not among them has
+    /// been deleted. The others' partitions go on meanwhile.
+    async fn next(&mut self, webhooks: Known) -> Result<Input, ReadError> {
+        let input = input(self.source, self.reader.next(LIMIT).await?)?;
+        match &input {
+            Input::Followed { records, .. } => {
+                let versions = records.iter().map(|(_, parked)| parked.webhooks_version);
+                come_to(webhooks, versions.max().unwrap_or(0), "parked deliveries").await;
+            }
+            Input::Fetched { events, .. } => {
+                let versions =
+                    events.iter().filter_map(|fetched| Some(fetched.event.as_ref()?.webhooks_version));
+                come_to(webhooks, versions.max().unwrap_or(0), "tests of webhooks").await;
+            }
+            _ => {}
+        }
+        Ok(input)
+    }
+}
+
 /// All readers: those that wait for records, and those that wait for room.
 pub(super) struct Readers<L: Log> {
     log: L,
+    webhooks: Known,
     idle: BTreeMap<(JournalName, Partition), Followed<L>>,
     reading: FuturesUnordered<LocalBoxFuture<'static, Read<L>>>,
     stops: BTreeMap<(JournalName, Partition), AbortHandle>,
 }
 
 impl<L: Log> Readers<L> {
-    pub(super) fn new(log: &L) -> Self {
+    pub(super) fn new(log: &L, webhooks: Known) -> Self {
         Self {
             log: log.clone(),
+            webhooks,
             idle: BTreeMap::new(),
             reading: FuturesUnordered::new(),
             stops: BTreeMap::new(),
@@ -84,9 +109,10 @@ impl<L: Log> Readers<L> {
         let keys: Vec<_> = self.idle.keys().filter(|key| startable(key)).copied().collect();
         for key in keys {
             if let Some(mut followed) = self.idle.remove(&key) {
+                let webhooks = self.webhooks.clone();
                 let (read, stop) = abortable(async move {
-                    let batch = followed.reader.next(LIMIT).await;
-                    (followed, batch)
+                    let input = followed.next(webhooks).await;
+                    (followed, input)
                 });
                 self.stops.insert(key, stop);
                 self.reading.push(Box::pin(read));
@@ -96,14 +122,14 @@ impl<L: Log> Readers<L> {
 
     /// The next records.
     pub(super) async fn next(&mut self) -> Result<Option<Input>, ReadError> {
-        let Some(Ok((followed, batch))) = self.reading.next().await else { return Ok(None) };
+        let Some(Ok((followed, input))) = self.reading.next().await else { return Ok(None) };
         let source = followed.source;
         let Source { journal, partition, .. } = source;
         self.stops.remove(&(journal, partition));
-        match batch {
-            Ok(batch) => {
+        match input {
+            Ok(input) => {
                 self.idle.insert((journal, partition), followed);
-                Ok(Some(input(source, batch)?))
+                Ok(Some(input))
             }
             // Retention overtook the reader: what is missing is lost, and said so; the rest goes on.
             Err(ReadError::Expired { first, asked, .. }) => {

@@ -53,7 +53,7 @@ pub(super) async fn take_over_events<L: Log>(
         Input::Tallied { partition, records: load_tally(&log.table(TableName::Lanes), partition).await? },
         Input::Remembered { partition, events },
     ];
-    Ok(Happened::TakenOver(inputs, Source { journal: JournalName::Events, partition, epoch, from }))
+    Ok(Happened::TakenOver((inputs, Source { journal: JournalName::Events, partition, epoch, from })))
 }
 
 /// In which partition of `lanes` the tally of a partition of `events` stands.
@@ -114,7 +114,7 @@ pub(super) async fn take_over_lanes<L: Log>(
         count_behind_the_tails(&log.journal(JournalName::Parked), partition, counted, registered).await?;
     let inputs = vec![Input::LanesGranted { partition, epoch, registered, lanes }];
     let source = Source { journal: JournalName::Parked, partition, epoch, from: registered };
-    Ok(Happened::TakenOver(inputs, source))
+    Ok(Happened::TakenOver((inputs, source)))
 }
 
 /// R may have passed records that stand behind the tail of their lane's latest record: they are counted now.

@@ -1,5 +1,6 @@
 //! The dispatcher over a real log and real sockets: what leaves it, what it survives, what it takes over.
 
+mod control;
 mod delivery;
 mod group;
 mod headers;

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use hookline_event_log::embedded::EmbeddedLog;
 use hookline_event_log::{Journal, JournalName, Log, partition_of};
 use hookline_history::{History, RedeliveryStatus};
-use hookline_schemas::delivery::{DeadLetter, DeadReason, FailureReason, encode};
+use hookline_schemas::delivery::{DeadLetter, DeadReason, FailureReason, ParkedDelivery, decode, encode};
 use hookline_schemas::ids::WebhookId;
 use hookline_schemas::redelivery::LetterFilter;
 use hookline_schemas::time::{Clock, Timestamp};
+use hookline_schemas::webhook::Webhooks;
 
 use crate::receiver::Receiver;
-use crate::surroundings::{Running, event, open, settings, start, until, webhook};
+use crate::surroundings::{Running, event, open, records, settings, start, until, webhook};
 
 async fn bury(log: &EmbeddedLog, webhook: &str, transactions: std::ops::Range<u64>) -> BTreeSet<String> {
     let journal = log.journal(JournalName::DeadLetters);
@@ -59,6 +60,22 @@ async fn until_over(running: &Running, id: &str) -> RedeliveryStatus {
 
 fn received(receiver: &Receiver, path: &str) -> Vec<String> {
     receiver.received(path).iter().map(|received| received.header("webhook-id").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn what_goes_out_again_says_by_which_webhooks() {
+    let (directory, receiver) = (tempfile::tempdir().expect("a directory"), Receiver::start().await);
+    let log = open(directory.path());
+    bury(&log, "wh", 1..4).await;
+    let webhooks = || vec![webhook("wh", &receiver.url("/wh"))];
+    let running = start(log, settings(), webhooks());
+    running.tell(Webhooks::from_iter(webhooks()).with_version(7));
+    let all = wish(&running.log, LetterFilter::default(), 1_000).await;
+    until_over(&running, &all).await;
+    let parked = records(&running.log, JournalName::Parked).await;
+    let version = |record: &Vec<u8>| decode::<ParkedDelivery>(record).expect("a delivery").webhooks_version;
+    assert_eq!(parked.iter().map(version).collect::<Vec<_>>(), [7, 7, 7]);
+    running.stop().await.expect("drained");
 }
 
 #[tokio::test]

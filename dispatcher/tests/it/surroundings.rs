@@ -76,6 +76,17 @@ impl Process {
         (self.is_ready)()
     }
 
+    /// The webhooks are these from now on.
+    pub(crate) fn tell(&self, webhooks: Webhooks) {
+        self.webhooks.send_replace(Some(Arc::new(webhooks)));
+    }
+
+    /// How an endpoint does, if its webhook is known.
+    pub(crate) async fn status(&self, webhook: &str) -> Option<EndpointStatus> {
+        let statuses = self.endpoints.statuses().await.expect("it runs");
+        statuses.into_iter().find(|status| status.id.as_str() == webhook)
+    }
+
     pub(crate) async fn stop(self) -> Result<(), DispatcherError> {
         self.stop.cancel();
         self.ended.await.expect("an end")
@@ -85,7 +96,16 @@ impl Process {
 impl Running {
     /// The webhooks are these from now on.
     pub(crate) fn change_webhooks(&self, webhooks: Vec<Webhook>) {
-        self.process.webhooks.send_replace(Some(Arc::new(webhooks.into_iter().collect())));
+        self.tell(webhooks.into_iter().collect());
+    }
+
+    /// The same, as of their version.
+    pub(crate) fn tell(&self, webhooks: Webhooks) {
+        self.process.tell(webhooks);
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.process.is_ready()
     }
 
     pub(crate) fn endpoints(&self) -> &Endpoints {
@@ -94,8 +114,7 @@ impl Running {
 
     /// How an endpoint does.
     pub(crate) async fn status(&self, webhook: &str) -> EndpointStatus {
-        let statuses = self.process.endpoints.statuses().await.expect("it runs");
-        statuses.into_iter().find(|status| status.id.as_str() == webhook).expect("a webhook")
+        self.process.status(webhook).await.expect("a webhook")
     }
 
     /// Asks it to stop, waits, and closes the log.
@@ -155,6 +174,8 @@ pub(crate) fn webhook(id: &str, url: &str) -> Webhook {
         deadline: None,
         rate_limit: None,
         paused: false,
+        enabled_at: None,
+        probed_at: None,
     }
 }
 
@@ -183,6 +204,7 @@ pub(crate) fn event(transaction: u64) -> Event {
     Event {
         id: EventId::compute("pk", Meaning::Received, &transaction.to_string()),
         fingerprint: transaction,
+        webhooks_version: 0,
         event_type: EventType::PaymentReceived,
         notification: Some(NotificationType::Pay),
         organization: OrganizationId::new("org"),

@@ -88,6 +88,7 @@ async fn park_below_r(log: &EmbeddedLog, late: bool) {
         last_failure: None,
         not_before: Timestamp(0),
         deadline: Timestamp(u64::MAX),
+        webhooks_version: 0,
     };
     let appended = journal.append(partition, "wh".into(), encode(&parked).into()).await.expect("accepted");
     let offset = appended.await.expect("durable");

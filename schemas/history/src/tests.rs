@@ -45,6 +45,7 @@ pub(crate) fn parked(transaction: u64) -> ParkedDelivery {
         last_failure: Some(FailureReason::Timeout),
         not_before: Timestamp(0),
         deadline: Timestamp(77),
+        webhooks_version: 0,
     }
 }
 
@@ -74,6 +75,8 @@ fn webhooks() -> Webhooks {
         deadline: None,
         rate_limit: None,
         paused: false,
+        enabled_at: None,
+        probed_at: None,
     };
     WEBHOOKS.map(webhook).into_iter().collect()
 }

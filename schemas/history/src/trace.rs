@@ -12,7 +12,7 @@ use hookline_event_log::{Journal, JournalName, Log, Partition, ReadError, partit
 use hookline_schemas::event::{Event, EventType};
 use hookline_schemas::ids::{EventId, GatewayId};
 use hookline_schemas::notification::NotificationType;
-use hookline_schemas::payload::EventData;
+use hookline_schemas::payload::{EventData, TestData, WebhookData};
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::time::Timestamp;
 use hookline_schemas::webhook::Webhooks;
@@ -190,7 +190,9 @@ fn is_about(event: &Event, payment: &str) -> bool {
         EventData::Notice(data) => {
             [data.gateway_transaction_id.as_deref(), data.invoice_id.as_deref(), None, None, None]
         }
-        EventData::Webhook(data) => [Some(data.webhook_id.as_str()), None, None, None, None],
+        EventData::Webhook(WebhookData { webhook_id, .. }) | EventData::Test(TestData { webhook_id, .. }) => {
+            [Some(webhook_id.as_str()), None, None, None, None]
+        }
     };
     event.id.as_str() == payment || ids.into_iter().flatten().any(|id| id == payment)
 }

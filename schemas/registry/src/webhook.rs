@@ -132,6 +132,8 @@ impl WebhookRecord {
             deadline: self.deadline.map(Duration::from_millis),
             rate_limit: self.rate_limit,
             paused,
+            enabled_at: self.enabled_at,
+            probed_at: self.probed_at,
         })
     }
 

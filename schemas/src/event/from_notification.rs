@@ -64,6 +64,7 @@ pub fn from_notification(source: Source<'_>) -> Result<Event, NotUnderstood> {
     Ok(Event {
         id: EventId::compute(&source.gateway.public_id, meaning, &key),
         fingerprint: xxhash_rust::xxh3::xxh3_64(source.body),
+        webhooks_version: 0,
         event_type,
         notification: Some(source.kind),
         organization: source.gateway.organization.clone(),
@@ -83,7 +84,9 @@ pub fn partition_key(event: &Event) -> String {
             payment.original_transaction_id.as_deref().unwrap_or(&payment.gateway_transaction_id)
         }
         EventData::Subscription(subscription) => &subscription.subscription_id,
-        EventData::Receipt(_) | EventData::Notice(_) | EventData::Webhook(_) => event.id.as_str(),
+        EventData::Receipt(_) | EventData::Notice(_) | EventData::Webhook(_) | EventData::Test(_) => {
+            event.id.as_str()
+        }
     };
     let key = match &event.gateway {
         Some(gateway) => format!("{gateway}/{subject}"),

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 pub use crate::event_type::EventType;
 pub use from_notification::{NotUnderstood, Source, from_notification, partition_key};
 
-use crate::delivery::Disabled;
-use crate::ids::{ClubId, EventId, GatewayId, OrganizationId};
+use crate::delivery::{Disabled, is_of_configuration};
+use crate::ids::{ClubId, EventId, GatewayId, OrganizationId, WebhookId};
 use crate::notification::NotificationType;
-use crate::payload::{EventData, Payload, WebhookData};
+use crate::payload::{EventData, Payload, TestData, WebhookData};
 use crate::time::Timestamp;
 use crate::webhook::Webhook;
 
@@ -25,6 +25,10 @@ pub struct Event {
     pub id: EventId,
     /// XXH3 of the notification's body: tells a repetition from a second notification under the same id.
     pub fingerprint: u64,
+    /// The [version](crate::webhook::Webhooks::version) of the webhooks that whoever plans it has to know at least:
+    /// of a test, which is for a webhook that may be young.
+    #[serde(default, skip_serializing_if = "is_of_configuration")]
+    pub webhooks_version: u64,
     /// What happened.
     #[serde(rename = "type")]
     pub event_type: EventType,
@@ -68,6 +72,7 @@ impl Event {
         Self {
             id: EventId::of_disabling(&webhook.id, at),
             fingerprint: 0,
+            webhooks_version: 0,
             event_type: EventType::WebhookDisabled,
             notification: None,
             organization: webhook.organization.clone(),
@@ -76,6 +81,31 @@ impl Event {
             occurred_at: Some(at),
             accepted_at: at,
             data: EventData::Webhook(WebhookData { webhook_id: webhook.id.clone(), reason }),
+        }
+    }
+
+    /// What a webhook gets to know when it is tested, by its id, its organization and its club. The nonce tells
+    /// tests of one moment apart; `webhooks_version` is that of the webhooks among which it is.
+    pub fn webhook_test(
+        webhook_id: WebhookId,
+        organization: OrganizationId,
+        club_id: Option<ClubId>,
+        at: Timestamp,
+        nonce: &str,
+        webhooks_version: u64,
+    ) -> Self {
+        Self {
+            id: EventId::of_test(&webhook_id, at, nonce),
+            fingerprint: 0,
+            webhooks_version,
+            event_type: EventType::WebhookTest,
+            notification: None,
+            organization,
+            gateway: None,
+            club_id: club_id.unwrap_or_else(|| ClubId::new("")),
+            occurred_at: Some(at),
+            accepted_at: at,
+            data: EventData::Test(TestData { webhook_id, message: TestData::MESSAGE.to_owned() }),
         }
     }
 
@@ -93,6 +123,7 @@ impl Event {
             EventData::Receipt(data) => self.render_with(data),
             EventData::Notice(data) => self.render_with(data),
             EventData::Webhook(data) => self.render_with(data),
+            EventData::Test(data) => self.render_with(data),
         }
     }
 

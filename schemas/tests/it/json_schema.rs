@@ -6,13 +6,13 @@ use std::path::Path;
 
 use hookline_schemas::custom_headers::CustomHeaders;
 use hookline_schemas::delivery::{Disabled, DisabledReason};
-use hookline_schemas::event::{Event, EventType};
+use hookline_schemas::event::{Event, EventType, partition_key};
 use hookline_schemas::ids::{ClubId, OrganizationId, WebhookId};
 use hookline_schemas::payload::{EventData, json_schemas};
 use hookline_schemas::rotation::WebhookKeys;
 use hookline_schemas::secret::WebhookSecret;
 use hookline_schemas::time::Timestamp;
-use hookline_schemas::webhook::{Webhook, parse_url};
+use hookline_schemas::webhook::{Webhook, Webhooks, parse_url};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
@@ -101,7 +101,7 @@ fn payloads() -> Vec<(&'static str, &'static str, Value)> {
     let samples = samples::all().into_iter();
     samples
         .filter_map(|sample| Some((sample.name, sample.event().ok()?)))
-        .chain([("a disabled webhook", webhook_disabled())])
+        .chain([("a disabled webhook", webhook_disabled()), ("a test", webhook_test())])
         .map(|(name, event)| {
             let file = match &event.data {
                 EventData::Payment(_) => "payment.schema.json",
@@ -109,6 +109,7 @@ fn payloads() -> Vec<(&'static str, &'static str, Value)> {
                 EventData::Receipt(_) => "receipt.schema.json",
                 EventData::Notice(_) => "notice.schema.json",
                 EventData::Webhook(_) => "webhook.schema.json",
+                EventData::Test(_) => "test.schema.json",
             };
             (name, file, payload(&event))
         })
@@ -129,6 +130,8 @@ fn webhook(id: &str, club: Option<&str>) -> Webhook {
         deadline: None,
         rate_limit: None,
         paused: false,
+        enabled_at: None,
+        probed_at: None,
     }
 }
 
@@ -154,6 +157,42 @@ fn the_others_of_the_organization_get_to_know_that_a_webhook_was_disabled() {
         json!({
             "id": event.id.as_str(), "type": "WEBHOOK_DISABLED", "timestamp": "2027-01-15T08:00:00Z",
             "clubId": "club_1", "data": { "webhookId": "wh_1", "reason": "gone" },
+        })
+    );
+}
+
+fn webhook_test() -> Event {
+    let (webhook, organization) = (WebhookId::new("wh_1"), OrganizationId::new("org"));
+    Event::webhook_test(
+        webhook,
+        organization,
+        Some(ClubId::new("club_1")),
+        Timestamp(1_800_000_000_000),
+        "7",
+        0,
+    )
+}
+
+#[test]
+fn a_test_is_for_the_webhook_that_is_tested_and_for_no_other() {
+    let event = webhook_test();
+    assert!(webhook("wh_1", None).wants(&event), "it has not asked for it");
+    assert!(webhook("wh_1", Some("club_2")).wants(&event), "whatever its club");
+    let by_name = Webhook { events: EventType::ALL.to_vec(), ..webhook("wh_2", Some("club_1")) };
+    assert!(!by_name.wants(&event), "it asks for tests by name");
+    let elsewhere = Webhook { organization: OrganizationId::new("org_2"), ..webhook("wh_1", None) };
+    assert!(!elsewhere.wants(&event), "its id alone is no reason");
+    let webhooks: Webhooks = [webhook("wh_1", None), by_name, elsewhere].into_iter().collect();
+    assert_eq!(webhooks.matching(&event).count(), 1);
+    assert_eq!(partition_key(&event), event.id.as_str());
+    assert_eq!(Event::decode(&event.encode()).expect("an event"), event);
+    assert_eq!(
+        serde_json::from_slice::<Value>(&event.render()).expect("JSON"),
+        json!({
+            "id": event.id.as_str(), "type": "WEBHOOK_TEST", "timestamp": "2027-01-15T08:00:00Z",
+            "clubId": "club_1", "data": {
+                "webhookId": "wh_1", "message": "This is a test: nothing has happened, and nothing is to be done.",
+            },
         })
     );
 }

@@ -8,7 +8,7 @@ use hookline_schemas::notification::{
     BodyFormat, Field, NotificationType, classify, hash_of_fields, read_fields,
 };
 use hookline_schemas::payload::{
-    EventData, NoticeData, PaymentData, ReceiptData, SubscriptionData, WebhookData,
+    EventData, NoticeData, PaymentData, ReceiptData, SubscriptionData, TestData, WebhookData,
 };
 use hookline_schemas::reason::RetryClass;
 use hookline_schemas::seal::{OpenSealError, Sealer};
@@ -416,6 +416,10 @@ fn disabled_webhook() -> impl Strategy<Value = WebhookData> {
     (text(), reason).prop_map(|(id, reason)| WebhookData { webhook_id: WebhookId::new(id), reason })
 }
 
+fn test_data() -> impl Strategy<Value = TestData> {
+    (text(), text()).prop_map(|(id, message)| TestData { webhook_id: WebhookId::new(id), message })
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let data = prop_oneof![
         payment().prop_map(|data| EventData::Payment(Box::new(data))),
@@ -423,6 +427,7 @@ fn event() -> impl Strategy<Value = Event> {
         receipt().prop_map(EventData::Receipt),
         notice().prop_map(EventData::Notice),
         disabled_webhook().prop_map(EventData::Webhook),
+        test_data().prop_map(EventData::Test),
     ];
     let names = (
         text().prop_map(EventId::new),
@@ -435,6 +440,7 @@ fn event() -> impl Strategy<Value = Event> {
     (names, kinds, times, any::<u64>(), data).prop_map(|(names, kinds, times, fingerprint, data)| Event {
         id: names.0,
         fingerprint,
+        webhooks_version: fingerprint % 3,
         event_type: kinds.0,
         notification: kinds.1,
         organization: names.1,

@@ -23,6 +23,7 @@ fn parked() -> ParkedDelivery {
     let event = Event {
         id: EventId::new("evt"),
         fingerprint: 0,
+        webhooks_version: 0,
         event_type: EventType::CashRegisterReported,
         notification: Some(NotificationType::Kkt),
         organization: OrganizationId::new("org"),
@@ -34,7 +35,7 @@ fn parked() -> ParkedDelivery {
     };
     let webhook = WebhookId::new("wh");
     let (not_before, deadline) = (Timestamp(0), Timestamp(u64::MAX));
-    ParkedDelivery { webhook, event, tries: 0, last_failure: None, not_before, deadline }
+    ParkedDelivery { webhook, event, tries: 0, last_failure: None, not_before, deadline, webhooks_version: 0 }
 }
 
 /// What the owner of a lane may do to it.

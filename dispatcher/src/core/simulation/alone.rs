@@ -72,6 +72,7 @@ pub(super) fn parked(number: u64) -> ParkedDelivery {
         last_failure: None,
         not_before: Timestamp(0),
         deadline: Timestamp(u64::MAX),
+        webhooks_version: 0,
     }
 }
 

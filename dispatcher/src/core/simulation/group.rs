@@ -123,10 +123,13 @@ impl World {
     /// An operator does something to a webhook.
     fn operate(&mut self, process: usize) {
         let webhook = WebhookId::new(self.pick(&WEBHOOKS[1..]).expect("a webhook"));
-        match self.random.random_range(0..5) {
+        let now = self.now;
+        match self.random.random_range(0..7) {
             0 => self.want(process, &webhook, ByHand::Probe),
             1 => self.want(process, &webhook, ByHand::Enable),
             2 | 3 => self.change_webhook(&webhook, |webhook| webhook.paused = !webhook.paused),
+            4 => self.change_webhook(&webhook, |webhook| webhook.probed_at = Some(now)),
+            5 => self.change_webhook(&webhook, |webhook| webhook.enabled_at = Some(now)),
             _ => {
                 let url = format!("https://example.com/{}", self.now.0);
                 self.change_webhook(&webhook, |webhook| webhook.url = url.parse().expect("a URL"));
@@ -134,9 +137,9 @@ impl World {
         }
     }
 
-    /// Resumes what is paused and enables what is disabled.
+    /// Resumes what is paused and asks for what is disabled to be enabled, until its owner has done it.
     fn look_after(&mut self) {
-        let mut again = false;
+        let (now, mut again) = (self.now, false);
         for webhook in WEBHOOKS.map(WebhookId::new) {
             if self.webhooks.iter().any(|known| known.id == webhook && known.paused) {
                 self.change_webhook(&webhook, |webhook| webhook.paused = false);
@@ -144,7 +147,7 @@ impl World {
             let lane = self.log.believed_lane(&webhook).filter(|_| !self.is_deleted(&webhook));
             if lane.is_some_and(|lane| lane.disabled.is_some()) {
                 again = true;
-                (0..self.processes.len()).for_each(|process| self.want(process, &webhook, ByHand::Enable));
+                self.change_webhook(&webhook, |webhook| webhook.enabled_at = Some(now));
             }
         }
         if again {

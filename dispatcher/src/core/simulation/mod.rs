@@ -1,14 +1,15 @@
 //! The cores under faults, from seeds: receivers that fail, hang and come back, appends that are refused or
 //! lost, partitions that move or are lost, crashes at any moment. [`world`] is the clock, [`log`] what is
 //! written, [`group`] who owns what, [`perform`] what becomes of actions. What must hold stands in [`checks`],
-//! [`identities`] and [`limits`]; that they notice what is broken, in [`broken`]. In [`alone`], [`life`] and
-//! [`local`] is a single core, input by input.
+//! [`identities`] and [`limits`]; that they notice what is broken, in [`broken`]. In [`alone`], [`life`],
+//! [`control`] and [`local`] is a single core, input by input.
 
 #![expect(clippy::indexing_slicing, reason = "a panic fails the test")]
 
 mod alone;
 mod broken;
 mod checks;
+mod control;
 mod faults;
 mod group;
 mod identities;

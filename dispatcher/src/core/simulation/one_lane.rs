@@ -44,7 +44,7 @@ pub(super) struct OneLane {
     /// Loads are answered by [`Self::load`] and not at once.
     pub(super) is_slow_to_load: bool,
     loads: VecDeque<Input>,
-    parked: Vec<(Offset, ParkedDelivery)>,
+    pub(super) parked: Vec<(Offset, ParkedDelivery)>,
 }
 
 impl OneLane {

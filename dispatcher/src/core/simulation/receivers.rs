@@ -105,6 +105,7 @@ pub(super) fn event(number: u64, accepted_at: Timestamp) -> Event {
     Event {
         id: EventId::new(format!("evt_{number}")),
         fingerprint: number,
+        webhooks_version: 0,
         event_type: EventType::PaymentReceived,
         notification: Some(NotificationType::Pay),
         organization: OrganizationId::new("org"),
@@ -131,5 +132,7 @@ pub(super) fn webhook(id: &str, faults: Faults) -> Webhook {
         deadline: None,
         rate_limit: (faults.rate && id == "wh_moody").then_some(RATE),
         paused: false,
+        enabled_at: None,
+        probed_at: None,
     }
 }
