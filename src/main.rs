@@ -10,6 +10,7 @@ mod log;
 mod readable;
 mod reload;
 mod roles;
+mod rotate_key;
 mod run;
 mod secret_argument;
 mod simulate;
@@ -57,6 +58,8 @@ enum Command {
     DeadLetters(ask::dead_letters::DeadLetters),
     /// Tell one payment's way, from its notification to each webhook's next try
     Trace(ask::trace::TraceArguments),
+    /// Seal with a new key, and seal anew what the old one has sealed, while everything runs
+    RotateKey(rotate_key::RotateKeyArguments),
     /// Run everything in a temporary directory, with CloudPayments and a receiver simulated
     Demo(demo::DemoArguments),
     /// Post notifications at an edge as CloudPayments would, and say what each answer means
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         Command::CheckConfig(file) => check_config(file),
         Command::DeadLetters(wanted) => ask::ended(runtime.block_on(wanted.run())),
         Command::Trace(arguments) => ask::ended(runtime.block_on(ask::trace::run(arguments))),
+        Command::RotateKey(arguments) => rotate_key::ended(runtime.block_on(rotate_key::run(arguments))),
         Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),
         Command::Simulate(arguments) => runtime.block_on(simulate::run(arguments)),
         Command::VerifyReceiver(arguments) => runtime.block_on(verify_receiver::run(arguments)),
@@ -130,12 +134,9 @@ fn exit_status(error: &RunError) -> u8 {
     match error {
         RunError::Log(_) => exit::IO_ERROR,
         RunError::Open(error) => exit_status_of_open(error),
-        RunError::NotShared(_) | RunError::Shared(_) | RunError::Key(KeyError::Missing { .. }) => {
-            exit::CONFIG
-        }
-        RunError::Bind(_)
-        | RunError::BindAdmin { .. }
-        | RunError::Key(KeyError::File { .. } | KeyError::Malformed { .. }) => exit::CANNOT_CREATE,
+        RunError::NotShared(_) | RunError::Shared(_) => exit::CONFIG,
+        RunError::Key(error) => exit_status_of_key(error),
+        RunError::Bind(_) | RunError::BindAdmin { .. } => exit::CANNOT_CREATE,
         RunError::Directory(DirectoryFileError::Read { .. } | DirectoryFileError::Lines { .. }) => {
             exit::CONFIG
         }
@@ -146,6 +147,17 @@ fn exit_status(error: &RunError) -> u8 {
         | RunError::Address(_)
         | RunError::Thread(_)
         | RunError::Panicked => exit::SOFTWARE,
+    }
+}
+
+const fn exit_status_of_key(error: &KeyError) -> u8 {
+    match error {
+        KeyError::Missing { .. } => exit::CONFIG,
+        KeyError::File { .. }
+        | KeyError::Malformed { .. }
+        | KeyError::Empty { .. }
+        | KeyError::Dropped { .. }
+        | KeyError::Busy { .. } => exit::CANNOT_CREATE,
     }
 }
 

@@ -23,9 +23,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Admin, AdminSocket, Payments, Readiness};
+use crate::admin::{self, Admin, AdminSocket, Payments, Readiness, Reseal, Sealing};
 use crate::config::{Config, LogOptions};
-use crate::key::{self, KeyError};
+use crate::key::{self, KeyError, KeySource, Keys};
 use crate::limits;
 use crate::log::{self, Backend};
 use crate::reload;
@@ -99,7 +99,7 @@ pub(crate) async fn run(
 /// Open the log, prepare, start, run until asked to stop, close the log.
 async fn run_over<L: Backend>(
     options: L::Options,
-    key: fn(&Path) -> Result<Sealer, KeyError>,
+    key: fn(&KeySource) -> Result<Sealer, KeyError>,
     config: Config,
     file: Option<PathBuf>,
     roles: Roles,
@@ -111,7 +111,7 @@ async fn run_over<L: Backend>(
         tracing::warn!("{warning}");
     }
     limits::raise_open_files(if roles.have_ingest() { config.ingest.max_connections } else { 0 });
-    let sealer = if roles.have_ingest() { Some(key(&config.key_file)?) } else { None };
+    let sealer = key(&config.keys)?;
     let log: L = log::open(options, clock).await?;
     let prepared = Prepared::new(&log, config, roles, sealer, clock).await?;
     let running = prepared.start(log.durability(), metrics, file)?;
@@ -132,38 +132,39 @@ struct Prepared<L: Log> {
     admin: TcpListener,
     socket: Option<AdminSocket>,
     payments: Payments<L>,
+    keys: Keys,
     webhooks: watch::Sender<Option<Arc<Webhooks>>>,
 }
 
 impl<L: Log> Prepared<L> {
-    /// The edge is the role that seals: it is there if a sealer is.
+    /// The sealer has the keys of the configuration, whatever the roles: each may have to open what another sealed.
     async fn new(
         log: &L,
         config: Config,
         roles: Roles,
-        sealer: Option<Sealer>,
+        sealer: Sealer,
         clock: Clock,
     ) -> Result<Self, RunError> {
-        // What stands in quarantine is told by who has the key, whatever else he does.
-        let opener = sealer.clone().or_else(|| key::load(&config.key_file).ok());
+        let keys = Keys::new(config.keys, sealer.clone());
         let gateways = config.gateways.iter().map(|gateway| gateway.id.clone()).collect();
         let socket = bind_socket(&config.admin_socket).await;
-        let ingest = match sealer {
-            Some(sealer) => Some(prepare_edge(log, config.ingest, config.gateways, sealer, clock).await?),
-            None => None,
+        let ingest = if roles.have_ingest() {
+            Some(prepare_edge(log, config.ingest, config.gateways, sealer.clone(), clock).await?)
+        } else {
+            None
         };
         let address = config.admin.listen;
         let admin = admin::bind(address).await.map_err(|source| RunError::BindAdmin { address, source })?;
         let (webhooks, followed) = watch::channel(Some(Arc::new(config.webhooks)));
         let history = History::new(log.clone(), clock);
-        let payments = Payments { history, gateways, webhooks: followed.clone(), sealer: opener };
+        let payments = Payments { history, gateways, webhooks: followed.clone(), sealer };
         let dispatcher = || Dispatcher::new(config.dispatcher, log.clone(), followed, clock);
         let dispatcher = roles.have_dispatcher().then(dispatcher).transpose()?;
         let dispatcher = match roles {
             Roles::Drain => dispatcher.map(Dispatcher::until_drained),
             Roles::All | Roles::Ingest | Roles::Dispatcher => dispatcher,
         };
-        Ok(Self { ingest, dispatcher, admin, socket, payments, webhooks })
+        Ok(Self { ingest, dispatcher, admin, socket, payments, keys, webhooks })
     }
 
     /// Starts the roles and the admin address. When it returns, the roles are loading.
@@ -185,6 +186,8 @@ impl<L: Log> Prepared<L> {
             readiness.push(("dispatcher", Box::new(dispatcher.readiness())));
             roles.push(Role::dispatcher(dispatcher)?);
         }
+        // No role seals anything in `control` yet.
+        let reseal: Option<Reseal> = None;
         let admin = Admin {
             durability,
             roles: readiness,
@@ -193,9 +196,10 @@ impl<L: Log> Prepared<L> {
             metrics,
             endpoints,
             payments: self.payments,
+            sealing: Sealing { keys: self.keys.clone(), reseal },
         };
         let admin_stop = CancellationToken::new();
-        tasks.spawn(reload::follow(file, self.webhooks, admin_stop.clone()));
+        tasks.spawn(reload::follow(file, self.keys, self.webhooks, admin_stop.clone()));
         tasks.spawn(admin.serve(self.admin, self.socket, admin_stop.clone()));
         let ingest_address = ingest_address.map(tracing::field::display);
         tracing::info!(ingest = ingest_address, admin = %admin_address, "listening");
@@ -213,7 +217,7 @@ impl<L: Log> Prepared<L> {
 async fn bind_socket(path: &Path) -> Option<AdminSocket> {
     let bound = AdminSocket::bind(path).await;
     let warn = |error: &std::io::Error| {
-        tracing::warn!(path = %path.display(), %error, "no admin socket: `hookline dead-letters` and `hookline trace` can't ask this process (admin.socket says where it is)");
+        tracing::warn!(path = %path.display(), %error, "no admin socket: `hookline dead-letters`, `trace` and `rotate-key` can't ask this process (admin.socket says where it is)");
     };
     bound.inspect_err(warn).ok()
 }

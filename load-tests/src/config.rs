@@ -21,6 +21,12 @@ pub struct Config {
     pub admin: Listener,
     /// Delivery.
     pub dispatcher: Dispatcher,
+    /// The control plane.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<Listener>,
+    /// CloudPayments' API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloudpayments: Option<CloudPayments>,
     /// The key that seals; without it hookline makes one, where it may.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sealing: Option<Sealing>,
@@ -103,6 +109,15 @@ impl Kafka {
 pub struct Sealing {
     /// 32 bytes in base64.
     pub key_file: String,
+}
+
+/// CloudPayments' API.
+#[derive(Debug, Clone, Serialize)]
+pub struct CloudPayments {
+    /// Where it is asked; an [`Acquirer`](crate::acquirer::Acquirer)'s, for one.
+    pub api_url: String,
+    /// Where CloudPayments reaches the edge: what stands before the paths of callback URLs.
+    pub callback_url: String,
 }
 
 /// The edge.
@@ -205,6 +220,8 @@ impl Config {
                 probe_schedule: None,
                 endpoint_concurrency: None,
             },
+            control: None,
+            cloudpayments: None,
             sealing: None,
             gateways: vec![Gateway {
                 id: "gw_demo".to_owned(),
@@ -227,6 +244,22 @@ impl Config {
         self.log.backend = "kafka".to_owned();
         self.log.kafka = Some(kafka);
         self.sealing = Some(Sealing { key_file: key_file.display().to_string() });
+        self
+    }
+
+    /// The same with a control plane, on a port that the system picks: any number of processes may be started from
+    /// such a configuration side by side. Who wants to ask it sets `control` to an address that is known before.
+    #[must_use]
+    pub fn with_control(mut self) -> Self {
+        self.control = Some(Listener { listen: (Ipv4Addr::LOCALHOST, 0).into() });
+        self
+    }
+
+    /// The same with CloudPayments' API at this address; notifications are to come to where the edge listens.
+    #[must_use]
+    pub fn with_cloudpayments(mut self, api_url: String) -> Self {
+        let callback_url = format!("http://{}", self.ingest.listen);
+        self.cloudpayments = Some(CloudPayments { api_url, callback_url });
         self
     }
 
@@ -342,6 +375,19 @@ mod tests {
         assert_eq!(table["webhooks"][1]["rate_limit"].as_integer(), Some(2000));
         assert!(table["dispatcher"].get("probe_schedule").is_none());
         assert!(table["log"].get("kafka").is_none() && !table.contains_key("sealing"));
+        assert!(!table.contains_key("control") && !table.contains_key("cloudpayments"));
+    }
+
+    #[test]
+    fn a_control_plane_and_cloudpayments_are_there_if_they_are_asked_for() {
+        let table =
+            written(&config(Vec::new()).with_control().with_cloudpayments("http://127.0.0.1:7".to_owned()));
+        let expected = [
+            (&["control", "listen"][..], "\"127.0.0.1:0\""),
+            (&["cloudpayments", "api_url"], "\"http://127.0.0.1:7\""),
+            (&["cloudpayments", "callback_url"], "\"http://127.0.0.1:8080\""),
+        ];
+        assert_values(&table, &expected);
     }
 
     #[test]

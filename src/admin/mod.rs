@@ -1,8 +1,10 @@
 //! The admin address: `/livez`, `/readyz`, `/metrics`, `/webhooks`. For operators; it tells nothing about
-//! payments. What does ([`payments`]) is told at the admin socket alone, to who may open that file.
+//! payments. What does ([`payments`]) is told at the admin socket alone, to who may open that file; and only who may
+//! has keys read again ([`sealing`]).
 
 mod endpoints;
 mod payments;
+mod sealing;
 mod socket;
 
 use std::convert::Infallible;
@@ -44,6 +46,7 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) type Readiness = Box<dyn Fn() -> bool + Send + Sync>;
 
 pub(crate) use payments::{LettersAsked, Payments, RedeliveryAsked};
+pub(crate) use sealing::{Checked, KeyMeant, Reseal, Rotated, Sealing};
 pub(crate) use socket::AdminSocket;
 
 /// What the admin address tells.
@@ -60,6 +63,8 @@ pub(crate) struct Admin<L: Log> {
     pub(crate) endpoints: Option<Endpoints>,
     /// What is told at the socket alone.
     pub(crate) payments: Payments<L>,
+    /// What is changed at the socket alone.
+    pub(crate) sealing: Sealing,
 }
 
 /// Where somebody came in.
@@ -171,6 +176,12 @@ impl<L: Log> Admin<L> {
             }
             _ if payments::is_path(path) => {
                 Answer::text(StatusCode::FORBIDDEN, "payments are told at the admin socket alone\n")
+            }
+            _ if door == Door::Socket && sealing::is_path(path) => {
+                self.sealing.answer(method, path, body).await
+            }
+            _ if sealing::is_path(path) => {
+                Answer::text(StatusCode::FORBIDDEN, "keys are changed at the admin socket alone\n")
             }
             _ => Answer::text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /metrics and /webhooks\n"),
         };

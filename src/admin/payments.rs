@@ -60,8 +60,8 @@ pub(crate) struct Payments<L: Log> {
     pub(crate) gateways: Vec<GatewayId>,
     /// The webhooks as they are now.
     pub(crate) webhooks: watch::Receiver<Option<Arc<Webhooks>>>,
-    /// Opens what is in quarantine, where this process may.
-    pub(crate) sealer: Option<Sealer>,
+    /// Opens what is in quarantine.
+    pub(crate) sealer: Sealer,
 }
 
 /// Why a question is not answered.
@@ -153,7 +153,7 @@ impl<L: Log> Payments<L> {
             payment: &payment,
             gateways: &self.gateways,
             webhooks: &webhooks,
-            sealer: self.sealer.as_ref(),
+            sealer: Some(&self.sealer),
         };
         found(&self.history.trace(query).await?)
     }

@@ -1,4 +1,4 @@
-//! Asking a running process: `hookline dead-letters` and `hookline trace`, over its admin socket.
+//! Asking a running process: `hookline dead-letters`, `hookline trace` and `hookline rotate-key`, over its admin socket.
 //!
 //! The process that has the log open answers; nothing here opens one.
 
@@ -71,7 +71,8 @@ pub(crate) enum AskError {
 }
 
 impl AskError {
-    const fn status(&self) -> u8 {
+    /// What the command line exits with.
+    pub(crate) const fn status(&self) -> u8 {
         match self {
             Self::Config(_) => exit::CONFIG,
             Self::Unreachable { .. } | Self::Broken(_) | Self::Late => exit::UNAVAILABLE,
@@ -94,7 +95,12 @@ impl Process {
             Some(socket) => socket.clone(),
             None => Config::load(asked.config.as_deref())?.admin_socket,
         };
-        Ok(Self { socket })
+        Ok(Self::at(socket))
+    }
+
+    /// The one that listens there.
+    pub(crate) const fn at(socket: PathBuf) -> Self {
+        Self { socket }
     }
 
     pub(crate) async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, AskError> {

@@ -3,6 +3,7 @@
 mod gateways;
 mod kafka;
 mod log;
+mod sealing;
 mod webhooks;
 
 use std::fmt;
@@ -23,7 +24,10 @@ use serde::de::DeserializeOwned;
 use gateways::GatewayConfig;
 use log::LogConfig;
 pub(crate) use log::LogOptions;
+use sealing::SealingConfig;
 use webhooks::WebhookConfig;
+
+use crate::key::KeySource;
 
 /// The defaults; also the reference.
 const DEFAULTS: &str = include_str!("../../hookline.default.toml");
@@ -45,7 +49,7 @@ const TABLES: [&str; 9] =
     ["data_dir", "log", "ingest", "admin", "dispatcher", "sealing", "telemetry", "gateways", "webhooks"];
 
 /// Taken from the environment as it stands: what looks like a number or a list there would be read as one.
-const VERBATIM: [&str; 2] = ["log.kafka.sasl_username", "log.kafka.sasl_password"];
+const VERBATIM: [&str; 3] = ["log.kafka.sasl_username", "log.kafka.sasl_password", "sealing.key"];
 
 /// A checked configuration.
 #[derive(Debug)]
@@ -57,8 +61,8 @@ pub(crate) struct Config {
     pub(crate) admin_socket: PathBuf,
     pub(crate) dispatcher: hookline_dispatcher::Settings,
     pub(crate) telemetry: TelemetryConfig,
-    /// The key that seals what only this installation may read.
-    pub(crate) key_file: PathBuf,
+    /// Where the keys stand that seal what only this installation may read.
+    pub(crate) keys: KeySource,
     pub(crate) gateways: Gateways,
     pub(crate) webhooks: Webhooks,
     /// What is allowed, but probably not meant.
@@ -90,12 +94,6 @@ pub(crate) enum LogFormat {
     Text,
     /// For machines.
     Json,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SealingConfig {
-    key_file: Option<PathBuf>,
 }
 
 /// Everything that is wrong with a configuration.
@@ -151,6 +149,7 @@ impl Config {
         let admin = section::<AdminConfig>(figment, "admin", &mut problems);
         let dispatcher = section::<hookline_dispatcher::Settings>(figment, "dispatcher", &mut problems);
         let sealing = section::<SealingConfig>(figment, "sealing", &mut problems);
+        let keys = sealing.map(|sealing| sealing.check(directory, &mut problems));
         let telemetry = section(figment, "telemetry", &mut problems);
         let parked = log.as_ref().map_or(Duration::MAX, LogConfig::parked);
         let allow_http = dispatcher.as_ref().is_some_and(|dispatcher| dispatcher.allow_http);
@@ -178,13 +177,13 @@ impl Config {
             problems.extend(log.as_ref().and_then(|log| log.problem_beside_dispatcher(revoke_timeout)));
         }
 
-        match (log, ingest, admin, dispatcher, sealing, telemetry, gateways) {
+        match (log, ingest, admin, dispatcher, keys, telemetry, gateways) {
             (
                 Some(log),
                 Some(ingest),
                 Some(admin),
                 Some(dispatcher),
-                Some(sealing),
+                Some(keys),
                 Some(telemetry),
                 Some(gateways),
             ) if problems.is_empty() => Ok(Self {
@@ -194,7 +193,7 @@ impl Config {
                 admin_socket,
                 dispatcher,
                 telemetry,
-                key_file: sealing.key_file.unwrap_or_else(|| directory.join("hookline.key")),
+                keys,
                 gateways,
                 webhooks: webhooks.into_iter().collect(),
                 warnings,
@@ -335,7 +334,9 @@ mod tests {
     #[test]
     fn the_defaults_alone_are_a_configuration() {
         let config = check("").expect("a configuration");
-        assert_eq!(config.key_file, Path::new("/etc/hookline/hookline.key"));
+        assert!(
+            matches!(config.keys, KeySource::File(path) if path == Path::new("/etc/hookline/hookline.key"))
+        );
         assert!(config.warnings.is_empty());
     }
 

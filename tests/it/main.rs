@@ -14,6 +14,7 @@ mod faulty_disk;
 mod full_map;
 mod operators;
 mod roles;
+mod rotate_key;
 mod secrecy;
 mod simulate;
 mod stopping;

@@ -57,17 +57,45 @@ async fn a_cluster_that_does_not_answer_is_named() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn an_edge_over_a_shared_log_makes_no_key_of_its_own() -> anyhow::Result<()> {
+async fn nobody_makes_a_key_of_its_own_over_a_shared_log() -> anyhow::Result<()> {
     let (bench, _) = over_nothing().await?;
-    for role in ["ingest", "run"] {
+    for role in ["ingest", "dispatcher", "run"] {
         let output = hookline(bench.path(), &[role, "--config", "hookline.toml"]).await?;
         assert_eq!(output.status.code(), Some(78), "{output:?}");
         assert!(text(&output.stderr).contains("openssl rand -base64 32"), "{output:?}");
         assert!(!bench.path().join("hookline.key").exists());
     }
-    // The dispatcher seals nothing and needs none: it gets as far as the cluster.
-    let output = hookline(bench.path(), &["dispatcher", "--config", "hookline.toml"]).await?;
-    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_key_can_be_given_in_the_environment_and_is_taken_as_it_stands() -> anyhow::Result<()> {
+    let (bench, server) = over_nothing().await?;
+    let run = async |key: &str, command: &str| {
+        let mut program = Command::new(PROGRAM);
+        program.args([command, "--config", "hookline.toml"]).current_dir(bench.path());
+        program.env("HOOKLINE_SEALING__KEY", key).output().await
+    };
+    // What stands in brackets would be read as a list.
+    let digits = format!("{}0=", "1".repeat(42));
+    let two = format!("{digits}, {}", KEY.trim());
+    for key in [digits.as_str(), KEY, &two] {
+        let output = run(key, "dispatcher").await?;
+        assert_eq!(output.status.code(), Some(69), "it gets as far as the cluster: {output:?}");
+        assert!(text(&output.stderr).contains(&server), "{output:?}");
+    }
+    for (key, part) in
+        [("", "sealing.key holds no key"), ("[\"s3cret\"]", "number 1"), (&format!("{digits} x"), "number 2")]
+    {
+        let output = run(key, "check-config").await?;
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        assert!(said.contains(part) && !said.contains("s3cret") && !said.contains(&digits), "{said}");
+    }
+    bench.configure("[sealing]\nkey_file = \"./my.key\"")?;
+    let output = run(KEY, "check-config").await?;
+    assert!(text(&output.stderr).contains("sealing.key and sealing.key_file are both set"), "{output:?}");
+    assert!(!bench.path().join("hookline.key").exists());
     Ok(())
 }
 
