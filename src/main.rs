@@ -8,6 +8,7 @@ mod key;
 mod limits;
 mod log;
 mod readable;
+mod registered;
 mod reload;
 mod roles;
 mod rotate_key;
@@ -143,6 +144,7 @@ fn exit_status(error: &RunError) -> u8 {
         RunError::Directory(DirectoryFileError::Put(_) | DirectoryFileError::Load(_)) => exit::IO_ERROR,
         RunError::Dispatcher(DispatcherError::NotDrained) | RunError::EdgeNotDrained => exit::NOT_DRAINED,
         RunError::Dispatcher(_)
+        | RunError::Registry(_)
         | RunError::Ingest(_)
         | RunError::Address(_)
         | RunError::Thread(_)

@@ -17,7 +17,7 @@ use crate::key::Keys;
 pub(crate) async fn follow(
     file: Option<PathBuf>,
     keys: Keys,
-    webhooks: watch::Sender<Option<Arc<Webhooks>>>,
+    webhooks: watch::Sender<Arc<Webhooks>>,
     end: CancellationToken,
 ) {
     let mut hangups = match signal(SignalKind::hangup()) {
@@ -48,14 +48,14 @@ fn read_keys(keys: &Keys) {
     }
 }
 
-fn read_webhooks(file: Option<&Path>, webhooks: &watch::Sender<Option<Arc<Webhooks>>>) {
+fn read_webhooks(file: Option<&Path>, webhooks: &watch::Sender<Arc<Webhooks>>) {
     match Config::load(file) {
         Ok(config) => {
             for warning in &config.warnings {
                 tracing::warn!("{warning}");
             }
             tracing::info!(webhooks = config.webhooks.iter().count(), "the webhooks were read again");
-            webhooks.send_replace(Some(Arc::new(config.webhooks)));
+            webhooks.send_replace(Arc::new(config.webhooks));
         }
         Err(error) => tracing::error!(%error, "the webhooks stay as they were"),
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hookline_dispatcher::Dispatcher;
 use hookline_event_log::Log;
 use hookline_ingest::Ingest;
+use hookline_registry::FollowError;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -98,6 +99,20 @@ impl Role {
             Ok(result.map_err(|_| RunError::Panicked)??)
         };
         Ok(Self { stop, stop_within: None, running: Some(Box::pin(running)) })
+    }
+
+    /// Follows what organizations register, as a task among these: every other role goes by it, so it is stopped last.
+    pub(crate) fn registry(
+        telling: impl Future<Output = Result<(), FollowError>> + Send + 'static,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let told = tasks.spawn(stop.clone().run_until_cancelled_owned(telling));
+        let running = async {
+            let told = told.await.map_err(|_| RunError::Panicked)?;
+            Ok(told.transpose()?.unwrap_or_default())
+        };
+        Self { stop, stop_within: None, running: Some(Box::pin(running)) }
     }
 
     /// Cancelled once the role is stopping.

@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use hookline_dispatcher::{Dispatcher, DispatcherError};
 use hookline_event_log::embedded::EmbeddedLog;
 use hookline_event_log::kafka::KafkaLog;
-use hookline_event_log::{Durability, Log, LogFailure, OpenError, ReadError};
+use hookline_event_log::{Log, LogFailure, OpenError, ReadError};
 use hookline_history::History;
-use hookline_ingest::{BindError, DirectoryFileError, Gateways, Ingest, load_directory_file};
+use hookline_ingest::{BindError, DirectoryFileError, Ingest, load_directory_file};
+use hookline_registry::FollowError;
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::time::Clock;
 use hookline_schemas::webhook::Webhooks;
@@ -28,6 +28,7 @@ use crate::config::{Config, LogOptions};
 use crate::key::{self, KeyError, KeySource, Keys};
 use crate::limits;
 use crate::log::{self, Backend};
+use crate::registered::{self, Configured, Told};
 use crate::reload;
 use crate::roles::{EDGE_DRAIN, Role, Roles, first_end};
 
@@ -63,6 +64,8 @@ pub(crate) enum RunError {
     Thread(#[source] std::io::Error),
     #[error("the edge can't follow its tables")]
     Ingest(#[source] ReadError),
+    #[error("what organizations have registered can't be followed")]
+    Registry(#[from] FollowError),
     #[error("the dispatcher stopped")]
     Dispatcher(#[from] DispatcherError),
     #[error(transparent)]
@@ -114,7 +117,7 @@ async fn run_over<L: Backend>(
     let sealer = key(&config.keys)?;
     let log: L = log::open(options, clock).await?;
     let prepared = Prepared::new(&log, config, roles, sealer, clock).await?;
-    let running = prepared.start(log.durability(), metrics, file)?;
+    let running = prepared.start(&log, clock, metrics, file)?;
     let ended = tokio::select! {
         biased;
         // Nothing may be written any more: there is nothing to drain into.
@@ -133,7 +136,11 @@ struct Prepared<L: Log> {
     socket: Option<AdminSocket>,
     payments: Payments<L>,
     keys: Keys,
-    webhooks: watch::Sender<Option<Arc<Webhooks>>>,
+    sealer: Sealer,
+    told: Told,
+    configured: Configured,
+    /// Those of the configuration, as it is read again.
+    webhooks: watch::Sender<Arc<Webhooks>>,
 }
 
 impl<L: Log> Prepared<L> {
@@ -146,31 +153,35 @@ impl<L: Log> Prepared<L> {
         clock: Clock,
     ) -> Result<Self, RunError> {
         let keys = Keys::new(config.keys, sealer.clone());
-        let gateways = config.gateways.iter().map(|gateway| gateway.id.clone()).collect();
+        let told = Told::nothing();
         let socket = bind_socket(&config.admin_socket).await;
         let ingest = if roles.have_ingest() {
-            Some(prepare_edge(log, config.ingest, config.gateways, sealer.clone(), clock).await?)
+            Some(prepare_edge(log, config.ingest, &told, sealer.clone(), clock).await?)
         } else {
             None
         };
         let address = config.admin.listen;
         let admin = admin::bind(address).await.map_err(|source| RunError::BindAdmin { address, source })?;
-        let (webhooks, followed) = watch::channel(Some(Arc::new(config.webhooks)));
+        let (webhooks, configured) = watch::channel(Arc::new(config.webhooks));
+        let gateways = config.gateways.iter().cloned().collect();
+        let configured = Configured { gateways, webhooks: configured };
         let history = History::new(log.clone(), clock);
-        let payments = Payments { history, gateways, webhooks: followed.clone(), sealer };
-        let dispatcher = || Dispatcher::new(config.dispatcher, log.clone(), followed, clock);
+        let payments = Payments { history, told: told.clone(), sealer: sealer.clone() };
+        let webhooks_told = told.webhooks.subscribe();
+        let dispatcher = || Dispatcher::new(config.dispatcher, log.clone(), webhooks_told, clock);
         let dispatcher = roles.have_dispatcher().then(dispatcher).transpose()?;
         let dispatcher = match roles {
             Roles::Drain => dispatcher.map(Dispatcher::until_drained),
             Roles::All | Roles::Ingest | Roles::Dispatcher => dispatcher,
         };
-        Ok(Self { ingest, dispatcher, admin, socket, payments, keys, webhooks })
+        Ok(Self { ingest, dispatcher, admin, socket, payments, keys, sealer, told, configured, webhooks })
     }
 
     /// Starts the roles and the admin address. When it returns, the roles are loading.
     fn start(
         self,
-        durability: Durability,
+        log: &L,
+        clock: Clock,
         metrics: PrometheusHandle,
         file: Option<PathBuf>,
     ) -> Result<Running, RunError> {
@@ -186,10 +197,12 @@ impl<L: Log> Prepared<L> {
             readiness.push(("dispatcher", Box::new(dispatcher.readiness())));
             roles.push(Role::dispatcher(dispatcher)?);
         }
+        let telling = registered::tell(log.clone(), self.sealer, self.configured, self.told, clock);
+        roles.push(Role::registry(telling, &tasks));
         // No role seals anything in `control` yet.
         let reseal: Option<Reseal> = None;
         let admin = Admin {
-            durability,
+            durability: log.durability(),
             roles: readiness,
             // The process is stopping as soon as its first role is.
             stopping: roles.first().map(Role::stopping).unwrap_or_default(),
@@ -226,7 +239,7 @@ async fn bind_socket(path: &Path) -> Option<AdminSocket> {
 async fn prepare_edge<L: Log>(
     log: &L,
     settings: hookline_ingest::Settings,
-    gateways: Gateways,
+    told: &Told,
     sealer: Sealer,
     clock: Clock,
 ) -> Result<Ingest<L>, RunError> {
@@ -237,8 +250,7 @@ async fn prepare_edge<L: Log>(
             tracing::error!(changes.refused, "the directory is older than its file: the log has no space");
         }
     }
-    let gateways = Arc::new(ArcSwapOption::from_pointee(gateways));
-    Ok(Ingest::bind(settings, gateways, log.clone(), sealer, clock).await?)
+    Ok(Ingest::bind(settings, Arc::clone(&told.gateways), log.clone(), sealer, clock).await?)
 }
 
 /// The roles, running.

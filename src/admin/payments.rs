@@ -1,23 +1,20 @@
 //! What is known of payments: `/dead-letters`, `/redeliveries`, `/trace`. At the admin socket alone.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use hookline_event_log::{Log, ReadError};
 use hookline_history::{CancelError, History, RedeliverError, TraceQuery};
-use hookline_schemas::ids::GatewayId;
 use hookline_schemas::redelivery::{LetterFilter, LetterId};
 use hookline_schemas::seal::Sealer;
-use hookline_schemas::webhook::Webhooks;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use super::Answer;
+use crate::registered::Told;
 
 /// A question is not longer.
 const MAX_QUESTION: usize = 64 * 1024;
@@ -56,10 +53,8 @@ pub(crate) struct RedeliveryAsked {
 pub(crate) struct Payments<L: Log> {
     /// What the log tells.
     pub(crate) history: History<L>,
-    /// The gateways by their ids.
-    pub(crate) gateways: Vec<GatewayId>,
-    /// The webhooks as they are now.
-    pub(crate) webhooks: watch::Receiver<Option<Arc<Webhooks>>>,
+    /// The gateways and webhooks as they are now.
+    pub(crate) told: Told,
     /// Opens what is in quarantine.
     pub(crate) sealer: Sealer,
 }
@@ -148,10 +143,13 @@ impl<L: Log> Payments<L> {
         if payment.is_empty() || payment.len() > MAX_PAYMENT {
             return Err(NoAnswer::Malformed(format!("a payment is called by 1 to {MAX_PAYMENT} bytes")));
         }
-        let webhooks = self.webhooks.borrow().clone().unwrap_or_default();
+        let webhooks = self.told.webhooks.borrow().clone().unwrap_or_default();
+        let gateways = self.told.gateways.load();
+        let gateways: Vec<_> =
+            gateways.iter().flat_map(|gateways| gateways.iter()).map(|gateway| gateway.id.clone()).collect();
         let query = TraceQuery {
             payment: &payment,
-            gateways: &self.gateways,
+            gateways: &gateways,
             webhooks: &webhooks,
             sealer: Some(&self.sealer),
         };

@@ -11,13 +11,13 @@ use hookline_schemas::seal::KeyBytes;
 use hookline_schemas::time::Clock;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tempfile::TempDir;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::admin::{self, Admin, AdminSocket, Payments, Reseal, Sealing};
 use crate::key::{self, Keys, opens_what_it_seals};
+use crate::registered::Told;
 
 const PLACE: &str = "webhook/1/secret";
 
@@ -84,7 +84,6 @@ impl Machine {
         let options =
             EmbeddedOptions { map_size: 64 << 20, reserve: 1 << 20, allow_page_cache: true, ..options };
         let log = EmbeddedLog::open(options, clock).expect("a log");
-        let (_, webhooks) = watch::channel(None);
         let history = History::new(log.clone(), clock);
         let keys = Keys::new(config.keys, sealer.clone());
         let stop = CancellationToken::new();
@@ -94,7 +93,7 @@ impl Machine {
             stopping: stop.clone(),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             endpoints: None,
-            payments: Payments { history, gateways: Vec::new(), webhooks, sealer: sealer.clone() },
+            payments: Payments { history, told: Told::nothing(), sealer: sealer.clone() },
             sealing: Sealing { reseal: reseal(&sealer), keys: keys.clone() },
         };
         let listener = admin::bind(([127, 0, 0, 1], 0).into()).await.expect("bound");
