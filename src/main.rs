@@ -16,6 +16,7 @@ mod run;
 mod secret_argument;
 mod simulate;
 mod telemetry;
+mod token;
 mod verify_receiver;
 
 use std::path::PathBuf;
@@ -61,6 +62,9 @@ enum Command {
     Trace(ask::trace::TraceArguments),
     /// Seal with a new key, and seal anew what the old one has sealed, while everything runs
     RotateKey(rotate_key::RotateKeyArguments),
+    /// Issue tokens for the control plane, on a machine without an identity provider
+    #[command(subcommand)]
+    Token(token::Token),
     /// Run everything in a temporary directory, with CloudPayments and a receiver simulated
     Demo(demo::DemoArguments),
     /// Post notifications at an edge as CloudPayments would, and say what each answer means
@@ -105,6 +109,7 @@ fn main() -> ExitCode {
         Command::DeadLetters(wanted) => ask::ended(runtime.block_on(wanted.run())),
         Command::Trace(arguments) => ask::ended(runtime.block_on(ask::trace::run(arguments))),
         Command::RotateKey(arguments) => rotate_key::ended(runtime.block_on(rotate_key::run(arguments))),
+        Command::Token(wanted) => wanted.run(),
         Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),
         Command::Simulate(arguments) => runtime.block_on(simulate::run(arguments)),
         Command::VerifyReceiver(arguments) => runtime.block_on(verify_receiver::run(arguments)),

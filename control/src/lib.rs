@@ -4,8 +4,12 @@
 //! every edge and dispatcher by the registry that they follow; nothing here is on the way of a payment.
 
 mod error;
+mod http;
 mod identity;
+mod metrics;
 mod settings;
 
-pub use identity::Role;
+pub use http::BindError;
+pub use identity::{IdentityError, IssueRequest, KeyProblem, LocalKey, LocalKeyError, Role, local_key};
+pub use metrics::describe;
 pub use settings::{CloudPaymentsSettings, Settings, TokenSettings};

@@ -1,5 +1,6 @@
 //! Configuration: the defaults, a file over them, the environment over both; everything checked at once.
 
+mod control;
 mod gateways;
 mod kafka;
 mod log;
@@ -45,8 +46,19 @@ const MAX_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The tables that a configuration may hold.
-const TABLES: [&str; 9] =
-    ["data_dir", "log", "ingest", "admin", "dispatcher", "sealing", "telemetry", "gateways", "webhooks"];
+const TABLES: [&str; 11] = [
+    "data_dir",
+    "log",
+    "ingest",
+    "admin",
+    "dispatcher",
+    "control",
+    "cloudpayments",
+    "sealing",
+    "telemetry",
+    "gateways",
+    "webhooks",
+];
 
 /// Taken from the environment as it stands: what looks like a number or a list there would be read as one.
 const VERBATIM: [&str; 3] = ["log.kafka.sasl_username", "log.kafka.sasl_password", "sealing.key"];
@@ -60,6 +72,10 @@ pub(crate) struct Config {
     /// Where the command line reaches the running process.
     pub(crate) admin_socket: PathBuf,
     pub(crate) dispatcher: hookline_dispatcher::Settings,
+    pub(crate) control: hookline_control::Settings,
+    pub(crate) cloudpayments: hookline_control::CloudPaymentsSettings,
+    /// Where the key is that signs tokens, if the settings of the control plane don't say.
+    pub(crate) token_key_file: PathBuf,
     pub(crate) telemetry: TelemetryConfig,
     /// Where the keys stand that seal what only this installation may read.
     pub(crate) keys: KeySource,
@@ -148,6 +164,7 @@ impl Config {
         let ingest = section::<hookline_ingest::Settings>(figment, "ingest", &mut problems);
         let admin = section::<AdminConfig>(figment, "admin", &mut problems);
         let dispatcher = section::<hookline_dispatcher::Settings>(figment, "dispatcher", &mut problems);
+        let control = control::check(figment, &mut problems);
         let sealing = section::<SealingConfig>(figment, "sealing", &mut problems);
         let keys = sealing.map(|sealing| sealing.check(directory, &mut problems));
         let telemetry = section(figment, "telemetry", &mut problems);
@@ -177,12 +194,13 @@ impl Config {
             problems.extend(log.as_ref().and_then(|log| log.problem_beside_dispatcher(revoke_timeout)));
         }
 
-        match (log, ingest, admin, dispatcher, keys, telemetry, gateways) {
+        match (log, ingest, admin, dispatcher, control, keys, telemetry, gateways) {
             (
                 Some(log),
                 Some(ingest),
                 Some(admin),
                 Some(dispatcher),
+                Some((control, cloudpayments)),
                 Some(keys),
                 Some(telemetry),
                 Some(gateways),
@@ -192,6 +210,9 @@ impl Config {
                 admin,
                 admin_socket,
                 dispatcher,
+                control,
+                cloudpayments,
+                token_key_file: directory.join("hookline-tokens.pem"),
                 telemetry,
                 keys,
                 gateways,
@@ -337,6 +358,9 @@ mod tests {
         assert!(
             matches!(config.keys, KeySource::File(path) if path == Path::new("/etc/hookline/hookline.key"))
         );
+        assert_eq!(config.token_key_file, Path::new("/etc/hookline/hookline-tokens.pem"));
+        assert_eq!(config.control.tokens.audience, "hookline");
+        assert_eq!(config.cloudpayments.callback_url, None);
         assert!(config.warnings.is_empty());
     }
 
@@ -393,6 +417,16 @@ mod tests {
             ("[log]\nmap_size = \"300 MiB\"", "for key \"default.log.map_size\""),
             ("[ingest]\nmax_body = \"1 MiB\"", "max_body"),
             ("[ingest]\nmax_shared_body = \"65 KiB\"", "max_shared_body"),
+            ("[control]\nrate_limit = 0", "control.rate_limit is 0"),
+            ("[control]\nrequest_timeout = \"0s\"", "control.request_timeout"),
+            ("[control.tokens]\njwks_url = \"keys\"", "control.tokens: jwks_url: not an absolute URL"),
+            ("[control.tokens]\npublic_key_file = \"a.pem\"", "control.tokens: issuer is missing"),
+            (
+                "[cloudpayments]\napi_url = \"api.cloudpayments.ru\"",
+                "cloudpayments.api_url: not an absolute URL",
+            ),
+            ("[cloudpayments]\ncallback_url = \"ftp://a.example\"", "cloudpayments.callback_url"),
+            ("[cloudpayments]\ntimeout = \"0s\"", "cloudpayments.timeout"),
         ] {
             let all = check(text).expect_err(text).0.join("\n");
             assert!(all.contains(part), "{text}: {all}");

@@ -19,4 +19,5 @@ mod secrecy;
 mod simulate;
 mod stopping;
 mod stub;
+mod token;
 mod verify_receiver;

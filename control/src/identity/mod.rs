@@ -1,6 +1,23 @@
 //! Who is calling: what a token that was believed says of its bearer.
+//!
+//! `verifier.rs` decides who is believed, by keys from a file or the identity provider's URL (`jwks.rs`), and by the
+//! local key (`local.rs`), which issues tokens too. What a bearer may do is decided here and by who asks.
 
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod jwks;
+mod key;
+mod local;
+mod verifier;
+
+use async_graphql::Context;
 use hookline_schemas::ids::{ClubId, OrganizationId};
+use http::{HeaderMap, header};
+
+pub use key::KeyProblem;
+pub use local::{IssueRequest, LocalKey, LocalKeyError};
+pub(crate) use verifier::Verifier;
+pub use verifier::{IdentityError, local_key};
 
 use crate::error::ApiError;
 
@@ -37,6 +54,38 @@ impl Role {
             Self::Other(name) => name,
         }
     }
+}
+
+/// Who asks, or why that is not known: goes with every operation, so that it is the resolver that refuses, and what
+/// needs nobody (introspection) refuses nobody.
+#[derive(Debug, Clone)]
+pub(crate) struct Identified(pub(crate) Result<Caller, ApiError>);
+
+/// For resolvers: who asks.
+///
+/// # Errors
+///
+/// What is wrong with his token.
+pub(crate) fn caller<'c>(context: &Context<'c>) -> Result<&'c Caller, ApiError> {
+    match context.data_opt::<Identified>() {
+        Some(Identified(identified)) => identified.as_ref().map_err(Clone::clone),
+        None => Err(ApiError::Unauthenticated),
+    }
+}
+
+/// The token of a request.
+///
+/// # Errors
+///
+/// [`ApiError::Unauthenticated`] if there is none, [`ApiError::TokenInvalid`] if there is something else.
+pub(crate) fn bearer_token(headers: &HeaderMap) -> Result<&str, ApiError> {
+    const NOT_BEARER: ApiError = ApiError::TokenInvalid("the header is not Authorization: Bearer ...");
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, another) = (values.next().ok_or(ApiError::Unauthenticated)?, values.next());
+    let (scheme, token) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or(NOT_BEARER)?;
+    let token = token.trim();
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && another.is_none();
+    if is_bearer { Ok(token) } else { Err(NOT_BEARER) }
 }
 
 /// The bearer of a token.
@@ -92,6 +141,36 @@ impl Caller {
             (Some(_), None) => {
                 Err(ApiError::Forbidden("it belongs to all clubs: a token for the organization is needed"))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_from_one_bearer_header_alone() {
+        const OTHER: Result<&str, bool> = Err(true);
+        for (values, expected) in [
+            (&["Bearer x.y.z"][..], Ok("x.y.z")),
+            (&["bearer  x.y.z "], Ok("x.y.z")),
+            (&[], Err(false)),
+            (&[""], OTHER),
+            (&["x.y.z"], OTHER),
+            (&["Bearer"], OTHER),
+            (&["Bearer "], OTHER),
+            (&["Basic dXNlcjpwYXNz"], OTHER),
+            (&["Bearer x.y.z", "Bearer x.y.z"], OTHER),
+        ] {
+            let mut headers = HeaderMap::new();
+            values.iter().for_each(|value| {
+                headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
+            });
+            let token = bearer_token(&headers);
+            assert_eq!(token.map_err(|error| error.code() == "TOKEN_INVALID"), expected, "{values:?}");
         }
     }
 }

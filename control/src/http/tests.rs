@@ -1,0 +1,5 @@
+//! The front over real sockets, before a toy schema.
+
+mod answers;
+mod limits;
+mod stage;
