@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use config::{Config, ConfigError};
+use hookline_control::StartError;
 use hookline_dispatcher::DispatcherError;
 use hookline_event_log::OpenError;
 use hookline_ingest::DirectoryFileError;
@@ -53,6 +54,8 @@ enum Command {
         #[arg(long)]
         until_drained: bool,
     },
+    /// Run the control plane alone: gateways and webhooks by GraphQL, over Kafka
+    Control(ConfigFile),
     /// Check a configuration and name everything that is wrong with it
     CheckConfig(ConfigFile),
     /// See what was given up, and have it delivered again
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
             let roles = if until_drained { Roles::Drain } else { Roles::Dispatcher };
             runtime.block_on(run_command(file, roles))
         }
+        Command::Control(file) => runtime.block_on(run_command(file, Roles::Control)),
         Command::CheckConfig(file) => check_config(file),
         Command::DeadLetters(wanted) => ask::ended(runtime.block_on(wanted.run())),
         Command::Trace(arguments) => ask::ended(runtime.block_on(ask::trace::run(arguments))),
@@ -142,7 +146,10 @@ fn exit_status(error: &RunError) -> u8 {
         RunError::Open(error) => exit_status_of_open(error),
         RunError::NotShared(_) | RunError::Shared(_) => exit::CONFIG,
         RunError::Key(error) => exit_status_of_key(error),
-        RunError::Bind(_) | RunError::BindAdmin { .. } => exit::CANNOT_CREATE,
+        RunError::Control(StartError::Identity(_)) => exit::CONFIG,
+        RunError::Control(StartError::Bind(_) | StartError::Tls(_))
+        | RunError::Bind(_)
+        | RunError::BindAdmin { .. } => exit::CANNOT_CREATE,
         RunError::Directory(DirectoryFileError::Read { .. } | DirectoryFileError::Lines { .. }) => {
             exit::CONFIG
         }
@@ -150,6 +157,7 @@ fn exit_status(error: &RunError) -> u8 {
         RunError::Dispatcher(DispatcherError::NotDrained) | RunError::EdgeNotDrained => exit::NOT_DRAINED,
         RunError::Dispatcher(_)
         | RunError::Registry(_)
+        | RunError::Lanes(_)
         | RunError::Ingest(_)
         | RunError::Address(_)
         | RunError::Thread(_)

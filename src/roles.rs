@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hookline_control::ControlPlane;
 use hookline_dispatcher::Dispatcher;
 use hookline_event_log::Log;
 use hookline_ingest::Ingest;
@@ -28,6 +29,8 @@ pub(crate) enum Roles {
     Ingest,
     /// Delivery: `hookline dispatcher`.
     Dispatcher,
+    /// The control plane: `hookline control`.
+    Control,
     /// Delivery until nothing is left: `hookline dispatcher --until-drained`.
     Drain,
 }
@@ -36,6 +39,11 @@ impl Roles {
     /// Whether the edge is one of them.
     pub(crate) const fn have_ingest(self) -> bool {
         matches!(self, Self::All | Self::Ingest)
+    }
+
+    /// Whether the control plane is one of them.
+    pub(crate) const fn have_control(self) -> bool {
+        matches!(self, Self::All | Self::Control)
     }
 
     /// Whether the dispatcher is one of them.
@@ -51,6 +59,7 @@ impl fmt::Display for Roles {
             Self::All => "run",
             Self::Ingest => "ingest",
             Self::Dispatcher => "dispatcher",
+            Self::Control => "control",
             Self::Drain => "dispatcher --until-drained",
         })
     }
@@ -101,6 +110,14 @@ impl Role {
         Ok(Self { stop, stop_within: None, running: Some(Box::pin(running)) })
     }
 
+    /// Runs the control plane as a task among these.
+    pub(crate) fn control<L: Log>(control: ControlPlane<L>, tasks: &TaskTracker) -> Self {
+        let stop = CancellationToken::new();
+        let control = tasks.spawn(control.run(stop.clone()));
+        let running = async { control.await.map_err(|_| RunError::Panicked)?.map_err(RunError::Lanes) };
+        Self { stop, stop_within: Some(EDGE_DRAIN), running: Some(Box::pin(running)) }
+    }
+
     /// Follows what organizations register, as a task among these: every other role goes by it, so it is stopped last.
     pub(crate) fn registry(
         telling: impl Future<Output = Result<(), FollowError>> + Send + 'static,
@@ -109,8 +126,11 @@ impl Role {
         let stop = CancellationToken::new();
         let told = tasks.spawn(stop.clone().run_until_cancelled_owned(telling));
         let running = async {
-            let told = told.await.map_err(|_| RunError::Panicked)?;
-            Ok(told.transpose()?.unwrap_or_default())
+            // Asked to stop it tells nothing.
+            match told.await.map_err(|_| RunError::Panicked)? {
+                Some(ended) => Ok(ended?),
+                None => Ok(()),
+            }
         };
         Self { stop, stop_within: None, running: Some(Box::pin(running)) }
     }

@@ -1,4 +1,4 @@
-//! `hookline run`, `hookline ingest`, `hookline dispatcher`: the roles that were asked for, over one log.
+//! `hookline run`, `hookline ingest`, `hookline dispatcher`, `hookline control`: the roles that were asked for, over one log.
 //!
 //! Start: key, log, directory, addresses, roles; ready when each has loaded what it needs. Stop: not ready,
 //! the edge finishes what it has accepted, the dispatcher what is in flight, the log is closed.
@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures::FutureExt;
+use hookline_control::{ControlPlane, Parts, StartError, WebhookLimits};
 use hookline_dispatcher::{Dispatcher, DispatcherError};
 use hookline_event_log::embedded::EmbeddedLog;
 use hookline_event_log::kafka::KafkaLog;
@@ -64,6 +66,10 @@ pub(crate) enum RunError {
     Thread(#[source] std::io::Error),
     #[error("the edge can't follow its tables")]
     Ingest(#[source] ReadError),
+    #[error("failed to start the control plane")]
+    Control(#[from] StartError),
+    #[error("the control plane can't follow the lanes")]
+    Lanes(#[source] ReadError),
     #[error("what organizations have registered can't be followed")]
     Registry(#[from] FollowError),
     #[error("the dispatcher stopped")]
@@ -86,7 +92,9 @@ pub(crate) async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     match config.log.clone() {
-        LogOptions::Embedded(_) if roles == Roles::Ingest => Err(RunError::NotShared(roles)),
+        LogOptions::Embedded(_) if matches!(roles, Roles::Ingest | Roles::Control) => {
+            Err(RunError::NotShared(roles))
+        }
         LogOptions::Embedded(options) => {
             let key = key::load_or_make;
             Box::pin(run_over::<EmbeddedLog>(options, key, config, file, roles, metrics, stop)).await
@@ -132,6 +140,7 @@ async fn run_over<L: Backend>(
 struct Prepared<L: Log> {
     ingest: Option<Ingest<L>>,
     dispatcher: Option<Dispatcher<L>>,
+    control: Option<ControlPlane<L>>,
     admin: TcpListener,
     socket: Option<AdminSocket>,
     payments: Payments<L>,
@@ -152,8 +161,13 @@ impl<L: Log> Prepared<L> {
         sealer: Sealer,
         clock: Clock,
     ) -> Result<Self, RunError> {
-        let keys = Keys::new(config.keys, sealer.clone());
         let told = Told::nothing();
+        let control = if roles.have_control() {
+            Some(prepare_control(log, &config, &told, sealer.clone(), clock).await?)
+        } else {
+            None
+        };
+        let keys = Keys::new(config.keys, sealer.clone());
         let socket = bind_socket(&config.admin_socket).await;
         let ingest = if roles.have_ingest() {
             Some(prepare_edge(log, config.ingest, &told, sealer.clone(), clock).await?)
@@ -172,9 +186,21 @@ impl<L: Log> Prepared<L> {
         let dispatcher = roles.have_dispatcher().then(dispatcher).transpose()?;
         let dispatcher = match roles {
             Roles::Drain => dispatcher.map(Dispatcher::until_drained),
-            Roles::All | Roles::Ingest | Roles::Dispatcher => dispatcher,
+            Roles::All | Roles::Ingest | Roles::Dispatcher | Roles::Control => dispatcher,
         };
-        Ok(Self { ingest, dispatcher, admin, socket, payments, keys, sealer, told, configured, webhooks })
+        Ok(Self {
+            ingest,
+            dispatcher,
+            control,
+            admin,
+            socket,
+            payments,
+            keys,
+            sealer,
+            told,
+            configured,
+            webhooks,
+        })
     }
 
     /// Starts the roles and the admin address. When it returns, the roles are loading.
@@ -185,7 +211,7 @@ impl<L: Log> Prepared<L> {
         metrics: PrometheusHandle,
         file: Option<PathBuf>,
     ) -> Result<Running, RunError> {
-        let (ingest_address, admin_address) = self.addresses()?;
+        self.tell_addresses()?;
         let tasks = TaskTracker::new();
         let (mut roles, mut readiness) = (Vec::new(), Vec::<(_, Readiness)>::new());
         if let Some(ingest) = self.ingest {
@@ -197,10 +223,13 @@ impl<L: Log> Prepared<L> {
             readiness.push(("dispatcher", Box::new(dispatcher.readiness())));
             roles.push(Role::dispatcher(dispatcher)?);
         }
+        let reseal = self.control.as_ref().map(resealing);
+        if let Some(control) = self.control {
+            readiness.push(("control", Box::new(control.readiness())));
+            roles.push(Role::control(control, &tasks));
+        }
         let telling = registered::tell(log.clone(), self.sealer, self.configured, self.told, clock);
         roles.push(Role::registry(telling, &tasks));
-        // No role seals anything in `control` yet.
-        let reseal: Option<Reseal> = None;
         let admin = Admin {
             durability: log.durability(),
             roles: readiness,
@@ -214,16 +243,53 @@ impl<L: Log> Prepared<L> {
         let admin_stop = CancellationToken::new();
         tasks.spawn(reload::follow(file, self.keys, self.webhooks, admin_stop.clone()));
         tasks.spawn(admin.serve(self.admin, self.socket, admin_stop.clone()));
-        let ingest_address = ingest_address.map(tracing::field::display);
-        tracing::info!(ingest = ingest_address, admin = %admin_address, "listening");
         Ok(Running { roles, admin_stop, tasks })
     }
 
-    fn addresses(&self) -> Result<(Option<SocketAddr>, SocketAddr), RunError> {
+    fn tell_addresses(&self) -> Result<(), RunError> {
         let ingest = self.ingest.as_ref().map(Ingest::local_address).transpose();
-        let both = ingest.and_then(|ingest| Ok((ingest, self.admin.local_addr()?)));
-        both.map_err(RunError::Address)
+        let control = self.control.as_ref().map(ControlPlane::local_address).transpose();
+        let ingest = ingest.map_err(RunError::Address)?.map(tracing::field::display);
+        let control = control.map_err(RunError::Address)?.map(tracing::field::display);
+        let admin = self.admin.local_addr().map_err(RunError::Address)?;
+        tracing::info!(ingest, control, %admin, "listening");
+        Ok(())
     }
+}
+
+/// What `hookline rotate-key` asks for.
+fn resealing<L: Log>(plane: &ControlPlane<L>) -> Reseal {
+    let control = plane.control();
+    Arc::new(move || {
+        let control = control.clone();
+        async move { control.reseal().await.map_err(|error| error.to_string()) }.boxed()
+    })
+}
+
+/// The control plane, bound; what the configuration holds is shown beside what is registered.
+async fn prepare_control<L: Log>(
+    log: &L,
+    config: &Config,
+    told: &Told,
+    sealer: Sealer,
+    clock: Clock,
+) -> Result<ControlPlane<L>, RunError> {
+    let parts = Parts {
+        log: log.clone(),
+        known: told.registry.subscribe(),
+        sealer,
+        clock,
+        configured: hookline_control::Configured {
+            gateways: config.gateways.iter().cloned().collect(),
+            webhooks: Arc::new(config.webhooks.clone()),
+        },
+        limits: WebhookLimits {
+            allow_http: config.dispatcher.allow_http,
+            max_deadline: config.longest_deadline,
+        },
+    };
+    let local_key = &config.token_key_file;
+    Ok(ControlPlane::bind(parts, &config.control, &config.cloudpayments, local_key).await?)
 }
 
 /// Without it everything goes on; the command line alone can't ask.

@@ -37,6 +37,7 @@ pub(crate) fn init_metrics() -> anyhow::Result<PrometheusHandle> {
         .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), &RECORDS))
         .and_then(PrometheusBuilder::install_recorder)
         .context("failed to set up metrics")?;
+    hookline_control::describe();
     hookline_ingest::describe();
     hookline_dispatcher::describe();
     hookline_event_log::metrics::describe();

@@ -34,9 +34,6 @@ pub(crate) enum ApiError {
         /// What is wrong with it.
         details: String,
     },
-    /// Not what the schema says.
-    #[error("{0}")]
-    InvalidInput(String),
     /// This control is not the active one, or the log can't be written: nothing has changed.
     #[error("{0}")]
     Unavailable(String),
@@ -57,7 +54,6 @@ impl ApiError {
             Self::NotFound(_) => "NOT_FOUND",
             Self::AlreadyExists(_) => "ALREADY_EXISTS",
             Self::Validation { .. } => "VALIDATION_ERROR",
-            Self::InvalidInput(_) => "INVALID_INPUT",
             Self::Unavailable(_) => "SERVICE_UNAVAILABLE",
             Self::Unknown => "OUTCOME_UNKNOWN",
         }

@@ -3,13 +3,28 @@
 //! One control is active and writes the table `control`; the others stand by, not ready. What is written reaches
 //! every edge and dispatcher by the registry that they follow; nothing here is on the way of a payment.
 
+mod cloudpayments;
+mod control;
 mod error;
+mod graphql;
 mod http;
+mod identifiers;
 mod identity;
+mod lanes;
+mod leader;
 mod metrics;
+mod plane;
+mod reseal;
 mod settings;
+mod store;
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a panic fails the test")]
+mod tests;
 
+pub use control::{Control, NotResealed, Parts};
+pub use graphql::{Configured, WebhookLimits};
 pub use http::BindError;
 pub use identity::{IdentityError, IssueRequest, KeyProblem, LocalKey, LocalKeyError, Role, local_key};
 pub use metrics::describe;
+pub use plane::{ControlPlane, StartError};
 pub use settings::{CloudPaymentsSettings, Settings, TokenSettings};

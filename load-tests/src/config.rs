@@ -21,9 +21,9 @@ pub struct Config {
     pub admin: Listener,
     /// Delivery.
     pub dispatcher: Dispatcher,
-    /// The control plane.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub control: Option<Listener>,
+    /// The control plane: a port that the system picks, so that any number of processes may be started side by side.
+    /// Who wants to ask it sets an address that is known before.
+    pub control: Listener,
     /// CloudPayments' API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloudpayments: Option<CloudPayments>,
@@ -220,7 +220,7 @@ impl Config {
                 probe_schedule: None,
                 endpoint_concurrency: None,
             },
-            control: None,
+            control: Listener { listen: (Ipv4Addr::LOCALHOST, 0).into() },
             cloudpayments: None,
             sealing: None,
             gateways: vec![Gateway {
@@ -244,14 +244,6 @@ impl Config {
         self.log.backend = "kafka".to_owned();
         self.log.kafka = Some(kafka);
         self.sealing = Some(Sealing { key_file: key_file.display().to_string() });
-        self
-    }
-
-    /// The same with a control plane, on a port that the system picks: any number of processes may be started from
-    /// such a configuration side by side. Who wants to ask it sets `control` to an address that is known before.
-    #[must_use]
-    pub fn with_control(mut self) -> Self {
-        self.control = Some(Listener { listen: (Ipv4Addr::LOCALHOST, 0).into() });
         self
     }
 
@@ -375,13 +367,12 @@ mod tests {
         assert_eq!(table["webhooks"][1]["rate_limit"].as_integer(), Some(2000));
         assert!(table["dispatcher"].get("probe_schedule").is_none());
         assert!(table["log"].get("kafka").is_none() && !table.contains_key("sealing"));
-        assert!(!table.contains_key("control") && !table.contains_key("cloudpayments"));
+        assert!(!table.contains_key("cloudpayments"));
     }
 
     #[test]
-    fn a_control_plane_and_cloudpayments_are_there_if_they_are_asked_for() {
-        let table =
-            written(&config(Vec::new()).with_control().with_cloudpayments("http://127.0.0.1:7".to_owned()));
+    fn a_control_plane_is_there_and_cloudpayments_if_it_is_asked_for() {
+        let table = written(&config(Vec::new()).with_cloudpayments("http://127.0.0.1:7".to_owned()));
         let expected = [
             (&["control", "listen"][..], "\"127.0.0.1:0\""),
             (&["cloudpayments", "api_url"], "\"http://127.0.0.1:7\""),

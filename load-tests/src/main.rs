@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use hookline_load_tests::report::Report;
 use hookline_load_tests::scenario::kafka_faults::{self, Fault};
 use hookline_load_tests::scenario::{
-    self, Surroundings, hostile, isolation, kill, outage, redelivery, spread, steady,
+    self, Surroundings, control, hostile, isolation, kill, outage, redelivery, spread, steady,
 };
 use hookline_load_tests::simulator::Pace;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -46,6 +46,8 @@ enum Scenario {
     KafkaFaults(KafkaFaultsArguments),
     /// Three dispatchers over Kafka deliver what one can not
     Spread(SpreadArguments),
+    /// What is registered reaches three edges and three dispatchers over Kafka, and they go on without a control
+    Control(ControlArguments),
     /// A tenth of 1,000 endpoints hang, fail and refuse: the others get theirs as if nothing was
     Isolation(IsolationArguments),
     /// Endpoints that do their worst: each ends as it should, and the healthy ones beside them notice nothing
@@ -121,6 +123,23 @@ struct SpreadArguments {
     /// How long is measured, with one dispatcher and with three
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=120))]
     seconds: u64,
+}
+
+#[derive(Debug, Args)]
+struct ControlArguments {
+    /// Gateways that are registered, and as many webhooks
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=40))]
+    changes: u16,
+    /// Decides what is posted
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl From<ControlArguments> for control::Options {
+    fn from(arguments: ControlArguments) -> Self {
+        let ControlArguments { changes, seed } = arguments;
+        Self { changes, seed }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -317,6 +336,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
             let options = spread::Options { measured: Duration::from_secs(spread.seconds) };
             spread::run(&surroundings, &options).await
         }
+        Scenario::Control(arguments) => control::run(&surroundings, &arguments.into()).await,
         Scenario::Isolation(arguments) => isolation::run(&surroundings, &arguments.into()).await,
         Scenario::Redelivery(arguments) => redelivery::run(&surroundings, &arguments.into()).await,
         Scenario::Hostile(arguments) => hostile::run(&surroundings, &arguments.into()).await,

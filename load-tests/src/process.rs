@@ -32,6 +32,8 @@ pub enum Role {
     Ingest,
     /// Delivery, over Kafka.
     Dispatcher,
+    /// The control plane, over Kafka.
+    Control,
 }
 
 impl Role {
@@ -41,6 +43,25 @@ impl Role {
             Self::Run => "run",
             Self::Ingest => "ingest",
             Self::Dispatcher => "dispatcher",
+            Self::Control => "control",
+        }
+    }
+
+    /// Whether notifications can be posted to it.
+    pub const fn takes_notifications(self) -> bool {
+        matches!(self, Self::Run | Self::Ingest)
+    }
+
+    /// Whether it delivers.
+    pub const fn delivers(self) -> bool {
+        matches!(self, Self::Run | Self::Dispatcher)
+    }
+
+    /// What answers 200 once it has started. A control may stand by, and is not ready then.
+    const fn sign_of_start(self) -> &'static str {
+        match self {
+            Self::Control => "/livez",
+            Self::Run | Self::Ingest | Self::Dispatcher => "/readyz",
         }
     }
 }
@@ -107,7 +128,7 @@ impl Launch {
             if let Some(status) = child.try_wait()? {
                 bail!("hookline ended before it was ready: {status}\n{}", self.last_output());
             }
-            if Admin::at(self.admin).get("/readyz").await.is_ok() {
+            if Admin::at(self.admin).get(self.role.sign_of_start()).await.is_ok() {
                 return Ok(Hookline { child, process_id, admin: self.admin });
             }
             if clock.elapsed() >= deadline {
@@ -133,6 +154,22 @@ impl Launch {
         }
         let said = String::from_utf8(output.stdout)?;
         Ok(said.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+    }
+
+    /// A token by which the control plane of this configuration knows somebody of an organization.
+    ///
+    /// # Errors
+    ///
+    /// If the command fails; with what it said.
+    pub async fn token(&self, organization: &str, role: &str) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.program);
+        command.args(["token", "issue", "--organization", organization, "--role", role, "--config"]);
+        let output = command.arg(&self.config).kill_on_drop(true).output();
+        let output = tokio::time::timeout(ANSWER_WITHIN, output).await.context("no token in time")??;
+        if !output.status.success() {
+            bail!("there is no token: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 
     /// The last lines that it printed.

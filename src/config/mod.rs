@@ -76,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) cloudpayments: hookline_control::CloudPaymentsSettings,
     /// Where the key is that signs tokens, if the settings of the control plane don't say.
     pub(crate) token_key_file: PathBuf,
+    /// A webhook's own deadline is at most this.
+    pub(crate) longest_deadline: Duration,
     pub(crate) telemetry: TelemetryConfig,
     /// Where the keys stand that seal what only this installation may read.
     pub(crate) keys: KeySource,
@@ -149,16 +151,7 @@ impl Config {
 
     /// Checks everything; `directory` is where the configuration file stands.
     fn check(figment: &Figment, directory: &Path) -> Result<Self, ConfigError> {
-        let mut problems = Vec::new();
-        match figment.extract::<Dict>() {
-            Err(error) => {
-                return Err(ConfigError(error.into_iter().map(|error| error.to_string()).collect()));
-            }
-            Ok(tables) => {
-                let unknown = tables.keys().filter(|table| !TABLES.contains(&table.as_str()));
-                problems.extend(unknown.map(|table| format!("unknown table or key {table}")));
-            }
-        }
+        let mut problems = unknown_tables(figment)?;
         let data_dir = section::<PathBuf>(figment, "data_dir", &mut problems);
         let log = section::<LogConfig>(figment, "log", &mut problems);
         let ingest = section::<hookline_ingest::Settings>(figment, "ingest", &mut problems);
@@ -213,6 +206,7 @@ impl Config {
                 control,
                 cloudpayments,
                 token_key_file: directory.join("hookline-tokens.pem"),
+                longest_deadline: longest_deadline(parked),
                 telemetry,
                 keys,
                 gateways,
@@ -222,6 +216,15 @@ impl Config {
             _ => Err(ConfigError(problems)),
         }
     }
+}
+
+/// A problem for each table that there is not; an error, where the file is no TOML.
+fn unknown_tables(figment: &Figment) -> Result<Vec<String>, ConfigError> {
+    let malformed =
+        |errors: figment::Error| ConfigError(errors.into_iter().map(|error| error.to_string()).collect());
+    let tables = figment.extract::<Dict>().map_err(malformed)?;
+    let unknown = tables.keys().filter(|table| !TABLES.contains(&table.as_str()));
+    Ok(unknown.map(|table| format!("unknown table or key {table}")).collect())
 }
 
 fn section<T: DeserializeOwned>(figment: &Figment, name: &str, problems: &mut Vec<String>) -> Option<T> {
@@ -316,8 +319,12 @@ fn problems_of_dispatcher(dispatcher: &hookline_dispatcher::Settings, parked: Du
 }
 
 /// A delivery must die before retention takes its record.
+const fn longest_deadline(parked: Duration) -> Duration {
+    parked.saturating_sub(Duration::from_secs(24 * 3600))
+}
+
 fn problem_of_deadline(deadline: Duration, parked: Duration) -> Option<String> {
-    let most = parked.saturating_sub(Duration::from_secs(24 * 3600));
+    let most = longest_deadline(parked);
     (deadline > most)
         .then(|| format!("is above the retention of parked minus 24 h ({} h)", most.as_secs() / 3600))
 }

@@ -6,6 +6,7 @@
 mod bench;
 mod client;
 mod command_line;
+mod control;
 mod dead_letters;
 mod delivery;
 mod demo;

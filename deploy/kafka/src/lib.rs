@@ -138,6 +138,11 @@ impl LocalKafka {
         Ok((servers.trim().to_owned(), secure.join("ca.pem")))
     }
 
+    /// Where its nodes keep everything.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// SIGKILL; the node is gone when this returns. Nodes are counted from 1.
     ///
     /// # Errors

@@ -48,6 +48,8 @@ pub(super) enum Layout {
         edges: u16,
         /// Prepared; which of them start is the scenario's business.
         dispatchers: u16,
+        /// Control planes.
+        controls: u16,
     },
 }
 
@@ -168,11 +170,12 @@ impl Layout {
     fn roles(&self) -> Vec<(String, Role)> {
         match self {
             Self::One => vec![("hookline".to_owned(), Role::Run)],
-            Self::Several { edges, dispatchers, .. } => {
+            Self::Several { edges, dispatchers, controls, .. } => {
                 let edges = (1..=*edges).map(|number| (format!("edge-{number}"), Role::Ingest));
                 let dispatchers =
                     (1..=*dispatchers).map(|number| (format!("dispatcher-{number}"), Role::Dispatcher));
-                edges.chain(dispatchers).collect()
+                let controls = (1..=*controls).map(|number| (format!("control-{number}"), Role::Control));
+                edges.chain(dispatchers).chain(controls).collect()
             }
         }
     }
@@ -195,14 +198,15 @@ fn members(
     roles: &[(String, Role)],
     common: &Config,
 ) -> anyhow::Result<Vec<Member>> {
-    let addresses = config::free_addresses(2 * roles.len())?;
+    let addresses = config::free_addresses(3 * roles.len())?;
     roles
         .iter()
-        .zip(addresses.chunks_exact(2))
+        .zip(addresses.chunks_exact(3))
         .map(|((name, role), addresses)| {
-            let [ingest, admin] = *addresses else { bail!("two addresses were asked for") };
+            let [ingest, admin, control] = *addresses else { bail!("three addresses were asked for") };
             let mut config = common.clone();
             (config.ingest.listen, config.admin.listen) = (ingest, admin);
+            config.control.listen = control;
             let file: PathBuf = directory.join(format!("{name}.toml"));
             config.write(&file)?;
             let launch = Launch {
@@ -213,7 +217,7 @@ fn members(
                 output: directory.join(format!("{name}.log")),
                 ready_within: READY_WITHIN,
             };
-            Ok(Member::new(name.clone(), launch, ingest))
+            Ok(Member::new(name.clone(), launch, ingest, control))
         })
         .collect()
 }
@@ -250,8 +254,8 @@ mod tests {
         for (layout, names, edges) in [
             (Layout::One, vec!["hookline"], 1),
             (
-                Layout::Several { log: kafka, edges: 2, dispatchers: 3 },
-                vec!["edge-1", "edge-2", "dispatcher-1", "dispatcher-2", "dispatcher-3"],
+                Layout::Several { log: kafka, edges: 2, dispatchers: 3, controls: 1 },
+                vec!["edge-1", "edge-2", "dispatcher-1", "dispatcher-2", "dispatcher-3", "control-1"],
                 2,
             ),
         ] {
@@ -267,7 +271,8 @@ mod tests {
                 let text = std::fs::read_to_string(directory.path().join(format!("{name}.toml")));
                 let text = text.expect("a file");
                 let posted_to = target.addresses.iter().filter(|address| text.contains(&address.to_string()));
-                assert_eq!(posted_to.count(), usize::from(!name.starts_with("dispatcher")), "{text}");
+                let is_edge = name.starts_with("edge") || name == "hookline";
+                assert_eq!(posted_to.count(), usize::from(is_edge), "{text}");
             }
         }
     }

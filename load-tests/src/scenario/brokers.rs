@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use hookline_local_kafka::{LocalKafka, StartError};
 use tokio::task::{JoinSet, spawn_blocking};
 
@@ -79,6 +79,24 @@ impl Brokers {
         found.context("failed to find a group's coordinator")
     }
 
+    /// Which of these texts stand in clear in a broker's files, and that this one does, which has to.
+    ///
+    /// # Errors
+    ///
+    /// If the files can't be read, or the search does not find what is there.
+    pub(super) async fn holds(&self, texts: &[String], must_hold: &str) -> anyhow::Result<Vec<String>> {
+        let (directory, texts) = (self.kafka.directory().to_owned(), texts.to_vec());
+        let must_hold = must_hold.to_owned();
+        spawn_blocking(move || {
+            let mut files = Vec::new();
+            files_below(&directory, &mut files)?;
+            let is_held = |text: &str| files.iter().any(|bytes| memmem(bytes, text.as_bytes()));
+            ensure!(is_held(&must_hold), "{must_hold} is not found in {}", directory.display());
+            Ok(texts.into_iter().filter(|text| is_held(text)).collect())
+        })
+        .await?
+    }
+
     async fn each(
         &self,
         nodes: &[u16],
@@ -94,4 +112,20 @@ impl Brokers {
         }
         Ok(())
     }
+}
+
+fn memmem(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
+}
+
+/// What stands in all files of a directory. Kafka makes and deletes some meanwhile.
+fn files_below(directory: &Path, files: &mut Vec<Vec<u8>>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)?.flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files_below(&entry.path(), files)?,
+            Ok(kind) if kind.is_file() => files.extend(std::fs::read(entry.path())),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
 }

@@ -74,7 +74,7 @@ pub async fn run(surroundings: &Surroundings, options: &Options) -> anyhow::Resu
 /// One copy of each record is enough for a demonstration, whatever the cluster.
 fn over_kafka(bootstrap_servers: Vec<String>) -> Layout {
     let log = Kafka::of_run(bootstrap_servers, &run_name("demo"), 1);
-    Layout::Several { log, edges: 1, dispatchers: 1 }
+    Layout::Several { log, edges: 1, dispatchers: 1, controls: 0 }
 }
 
 async fn between(surroundings: &Surroundings, payments: u64, layout: Layout) -> anyhow::Result<Report> {

@@ -1,6 +1,6 @@
 //! The processes that hookline consists of in a scenario, each started, killed and stopped by its name.
 //!
-//! One `hookline`, or `edge-1`, `edge-2`, … and `dispatcher-1`, `dispatcher-2`, …
+//! One `hookline`, or `edge-1`, `edge-2`, … and `dispatcher-1`, `dispatcher-2`, … and `control-1`, `control-2`, …
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use hookline_schemas::time::Clock;
 use serde::de::DeserializeOwned;
 
 use crate::admin::Admin;
-use crate::process::{Hookline, Launch, Role, Usage};
+use crate::process::{Hookline, Launch, Usage};
 
 /// From SIGTERM to the exit.
 const STOP_WITHIN: Duration = Duration::from_secs(40);
@@ -27,17 +27,18 @@ pub(super) struct Member {
     name: String,
     launch: Launch,
     ingest: SocketAddr,
+    control: SocketAddr,
     running: Option<Hookline>,
 }
 
 impl Member {
-    pub(super) const fn new(name: String, launch: Launch, ingest: SocketAddr) -> Self {
-        Self { name, launch, ingest, running: None }
+    pub(super) const fn new(name: String, launch: Launch, ingest: SocketAddr, control: SocketAddr) -> Self {
+        Self { name, launch, ingest, control, running: None }
     }
 
     /// Where it takes notifications, if it does.
     pub(super) fn edge(&self) -> Option<SocketAddr> {
-        (self.launch.role != Role::Dispatcher).then_some(self.ingest)
+        self.launch.role.takes_notifications().then_some(self.ingest)
     }
 
     fn check_alive(&mut self) -> anyhow::Result<()> {
@@ -79,6 +80,21 @@ impl Fleet {
     /// Where this one tells about itself, whether it runs or not.
     pub(super) fn admin(&mut self, name: &str) -> anyhow::Result<Admin> {
         Ok(Admin::at(self.member(name)?.launch.admin))
+    }
+
+    /// Where this one has its control plane, if it has one, and whether it runs or not.
+    pub(super) fn control(&mut self, name: &str) -> anyhow::Result<SocketAddr> {
+        Ok(self.member(name)?.control)
+    }
+
+    /// A token by which the control planes know somebody of an organization.
+    pub(super) async fn token(
+        &mut self,
+        name: &str,
+        organization: &str,
+        role: &str,
+    ) -> anyhow::Result<String> {
+        self.member(name)?.launch.token(organization, role).await
     }
 
     /// What this one says when it is asked on the command line: each line of JSON.
@@ -163,7 +179,7 @@ impl Fleet {
     /// The sum of a metric's samples with this label, of each process that delivers and runs.
     pub(super) async fn of_dispatchers(&self, metric: &str, label: &str) -> anyhow::Result<Vec<f64>> {
         let mut values = Vec::new();
-        for member in self.members.iter().filter(|member| member.launch.role != Role::Ingest) {
+        for member in self.members.iter().filter(|member| member.launch.role.delivers()) {
             if let Some(hookline) = &member.running {
                 values.push(hookline.metric(metric, label).await?);
             }

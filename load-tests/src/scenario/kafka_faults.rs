@@ -126,7 +126,7 @@ async fn go_through(
         session_timeout: Some(SESSION.to_owned()),
         ..Kafka::of_run(brokers.bootstrap_servers(), &run_name(fault.name()), BROKERS)
     };
-    let layout = Layout::Several { log: log.clone(), edges: 2, dispatchers: 3 };
+    let layout = Layout::Several { log: log.clone(), edges: 2, dispatchers: 3, controls: 0 };
     let adjust = |config: &mut Config| {
         config.ingest.answer_timeout = Some(ANSWER_TIMEOUT.to_owned());
         config.log.lane_partitions = Some(LANE_PARTITIONS);

@@ -4,6 +4,7 @@
 
 mod bench;
 mod brokers;
+pub mod control;
 pub mod demo;
 mod fleet;
 pub mod hostile;

@@ -106,7 +106,7 @@ async fn with_dispatchers(
         })
         .collect();
     let log = Kafka::of_run(brokers.bootstrap_servers(), &run_name("spread"), 1);
-    let layout = Layout::Several { log, edges: 1, dispatchers };
+    let layout = Layout::Several { log, edges: 1, dispatchers, controls: 0 };
     let adjust = |config: &mut Config| config.dispatcher.endpoint_concurrency = Some(ENDPOINT_CONCURRENCY);
     let (bench, fleet) = Bench::set_up(surroundings, &subscribers, 1, layout, adjust).await?;
     let mut rate = 0.0;

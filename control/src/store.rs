@@ -1,0 +1,306 @@
+//! The one place that writes `control`: a write at a time, one entry each, so that nothing is ever half-written.
+//!
+//! A write is judged against everything that was written before it, and is answered once this process' own registry
+//! has seen it: whoever reads next, reads it. Only the active control writes; who that is, [`crate::leader`] knows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hookline_event_log::{AppendError, Epoch, Log, Offset, Partition, Table, TableName};
+use hookline_registry::{GatewayRecord, Registry, WebhookRecord};
+use hookline_schemas::delivery::{OwnerMarker, encode};
+use hookline_schemas::seal::{OpenSealError, Sealer};
+use tokio::sync::{Mutex, watch};
+use tokio::time::timeout;
+
+use crate::error::ApiError;
+use crate::reseal;
+
+/// `control` has one partition.
+const PARTITION: Partition = Partition(0);
+
+/// For each step of a write: its turn, its acceptance, its acknowledgement, its sight.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is known of the registry; nothing, until it has been read to its end.
+pub(crate) type Known = watch::Receiver<Option<Arc<Registry>>>;
+
+/// Reads from memory, writes to the log. Cheap to clone.
+#[derive(Debug)]
+pub(crate) struct Store<L: Log> {
+    table: L::Table,
+    known: Known,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Under which epoch this control writes; none, while another does.
+    active: watch::Sender<Option<Epoch>>,
+    turn: Mutex<Turn>,
+    /// For each step of a write.
+    patience: Duration,
+    /// This process, in the markers of its epochs.
+    process: u64,
+}
+
+/// Whoever holds it writes.
+#[derive(Debug)]
+struct Turn {
+    /// An earlier write may still land: nothing is judged before it has, or can't any more.
+    is_uncertain: bool,
+}
+
+/// A change of one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Nothing has to be written.
+    Nothing,
+    /// The entry with this key is now this, or is no more.
+    Entry {
+        /// [`GatewayRecord::key`] or [`WebhookRecord::key`].
+        key: String,
+        /// The record; none deletes it.
+        value: Option<Vec<u8>>,
+    },
+}
+
+impl Change {
+    /// The gateway is like this now.
+    pub(crate) fn gateway(record: &GatewayRecord) -> Self {
+        Self::Entry { key: record.key(), value: Some(encode(record)) }
+    }
+
+    /// The webhook is like this now.
+    pub(crate) fn webhook(record: &WebhookRecord) -> Self {
+        Self::Entry { key: record.key(), value: Some(encode(record)) }
+    }
+
+    /// There is nothing under this key any more.
+    pub(crate) const fn deletion(key: String) -> Self {
+        Self::Entry { key, value: None }
+    }
+}
+
+/// Why an entry is not known to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotPut {
+    /// Nothing was written.
+    #[error("the log does not take it")]
+    Refused(#[from] AppendError),
+    /// Nothing was written: the log had no room for so long.
+    #[error("the log has no room")]
+    NoRoom,
+    /// Written or not.
+    #[error("the outcome is unknown")]
+    Unknown,
+}
+
+impl From<NotPut> for ApiError {
+    fn from(error: NotPut) -> Self {
+        match error {
+            NotPut::Unknown | NotPut::Refused(AppendError::Unknown) => Self::Unknown,
+            NotPut::Refused(reason) => Self::Unavailable(format!("nothing has changed: {reason}")),
+            NotPut::NoRoom => Self::Unavailable("nothing has changed: the log takes nothing now".to_owned()),
+        }
+    }
+}
+
+impl<L: Log> Clone for Store<L> {
+    fn clone(&self) -> Self {
+        Self { table: self.table.clone(), known: self.known.clone(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<L: Log> Store<L> {
+    /// A store that writes once it is told its epoch.
+    pub(crate) fn new(log: &L, known: Known, patience: Duration) -> Self {
+        let (active, turn) = (watch::Sender::new(None), Mutex::new(Turn { is_uncertain: false }));
+        let shared = Arc::new(Shared { active, turn, patience, process: rand::random() });
+        Self { table: log.table(TableName::Control), known, shared }
+    }
+
+    /// Everything that is known now.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Unavailable`] as long as the registry has not been read to its end.
+    pub(crate) fn registry(&self) -> Result<Arc<Registry>, ApiError> {
+        let not_read = || ApiError::Unavailable("the registry is still being read".to_owned());
+        self.known.borrow().clone().ok_or_else(not_read)
+    }
+
+    /// The epoch under which this control writes.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Unavailable`] while another control is the active one, or none.
+    pub(crate) fn epoch(&self) -> Result<Epoch, ApiError> {
+        let standing_by =
+            || ApiError::Unavailable("this control is not the active one: nothing has changed".to_owned());
+        self.shared.active.borrow().ok_or_else(standing_by)
+    }
+
+    /// Tells whether this control is the active one.
+    #[cfg(test)]
+    pub(crate) fn active(&self) -> watch::Receiver<Option<Epoch>> {
+        self.shared.active.subscribe()
+    }
+
+    /// Judges a change against everything that was written before it, writes it, and returns the registry that has
+    /// it. When this returns, the change is durable, and every read from here on shows it.
+    ///
+    /// # Errors
+    ///
+    /// What `change` says; [`ApiError::Unavailable`], if nothing was written; [`ApiError::Unknown`], if it may have
+    /// been.
+    pub(crate) async fn write(
+        &self,
+        change: impl FnOnce(&Registry) -> Result<Change, ApiError>,
+    ) -> Result<Arc<Registry>, ApiError> {
+        let busy = |_| ApiError::Unavailable("nothing has changed: too much is being written".to_owned());
+        let mut turn = timeout(self.shared.patience, self.shared.turn.lock()).await.map_err(busy)?;
+        let epoch = self.epoch()?;
+        self.settle(&mut turn, epoch).await?;
+        let registry = self.registry()?;
+        let (key, value) = match change(&registry)? {
+            Change::Nothing => return Ok(registry),
+            Change::Entry { key, value } => (Bytes::from(key), value),
+        };
+        let registry = self.put(&mut turn, epoch, key.clone(), value.clone().map(Bytes::from)).await?;
+        // What was put after another control had taken over is seen by everybody and counts for nobody.
+        if registry.encoded(&key) == value { Ok(registry) } else { Err(ApiError::Unknown) }
+    }
+
+    /// Begins to write under this epoch: marks it, so that what earlier controls still write is told as late, and
+    /// writes anew what was overwritten so. When this returns, this control is the active one.
+    ///
+    /// The markers of earlier epochs stay where they are: by them readers tell late entries, and how late one may
+    /// come nobody knows. A takeover leaves one small entry.
+    pub(crate) async fn take_over(&self, epoch: Epoch) -> Result<(), NotPut> {
+        let mut turn = self.shared.turn.lock().await;
+        let registry = self.mark(&mut turn, epoch).await?;
+        self.restore(&mut turn, epoch, registry).await?;
+        self.shared.active.send_replace(Some(epoch));
+        Ok(())
+    }
+
+    /// Waits until the registry shows that a deposed control has written over something, and writes it anew.
+    pub(crate) async fn mend(&self, epoch: Epoch) -> Result<(), NotPut> {
+        let is_damaged = |known: &Option<Arc<Registry>>| {
+            known.as_ref().is_some_and(|registry| registry.overwritten().next().is_some())
+        };
+        let mut known = self.known.clone();
+        let registry = known.wait_for(is_damaged).await.map_err(|_| AppendError::Closed)?.clone();
+        let mut turn = self.shared.turn.lock().await;
+        match registry {
+            Some(registry) => self.restore(&mut turn, epoch, registry).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes no more. When this returns, no write is in flight.
+    pub(crate) async fn step_down(&self) {
+        self.depose();
+        drop(self.shared.turn.lock().await);
+    }
+
+    /// Begins no further write.
+    pub(crate) fn depose(&self) {
+        self.shared.active.send_replace(None);
+    }
+
+    /// Seals every secret anew that was not sealed with the key that seals now, a record at a time; how many
+    /// records were written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`]; [`ApiError::Unavailable`] as well, if a secret can't be opened. What was sealed anew until
+    /// then stays so: ask again.
+    pub(crate) async fn reseal(&self, sealer: &Sealer) -> Result<usize, ApiError> {
+        let unopened =
+            |error: OpenSealError| ApiError::Unavailable(format!("a secret can't be opened: {error}"));
+        let mut sealed_anew = 0;
+        for key in reseal::outdated(&*self.registry()?, sealer) {
+            let mut is_changed = false;
+            let change = |registry: &Registry| {
+                let change = reseal::resealed(registry, &key, sealer).map_err(unopened)?;
+                is_changed = change != Change::Nothing;
+                Ok(change)
+            };
+            self.write(change).await?;
+            sealed_anew += usize::from(is_changed);
+        }
+        Ok(sealed_anew)
+    }
+
+    /// Waits until no earlier write can land any more: entries are acknowledged in their order.
+    async fn settle(&self, turn: &mut Turn, epoch: Epoch) -> Result<(), ApiError> {
+        if !turn.is_uncertain {
+            return Ok(());
+        }
+        let undecided =
+            |_| ApiError::Unavailable("nothing has changed: an earlier write has not ended".to_owned());
+        self.mark(turn, epoch).await.map(drop).map_err(undecided)
+    }
+
+    async fn mark(&self, turn: &mut Turn, epoch: Epoch) -> Result<Arc<Registry>, NotPut> {
+        let marker = OwnerMarker { epoch: epoch.0, process: self.shared.process };
+        self.put(turn, epoch, marker.key().into(), Some(encode(&marker).into())).await
+    }
+
+    /// Writes anew what late writers have written over.
+    async fn restore(
+        &self,
+        turn: &mut Turn,
+        epoch: Epoch,
+        mut registry: Arc<Registry>,
+    ) -> Result<(), NotPut> {
+        loop {
+            let Some(key) = registry.overwritten().next().cloned() else { return Ok(()) };
+            let value = registry.encoded(&key).map(Bytes::from);
+            tracing::warn!(key = %String::from_utf8_lossy(&key), "writing anew what a deposed control wrote over");
+            registry = self.put(turn, epoch, key.clone(), value).await?;
+            // Still so: it is we who have been deposed.
+            if registry.overwritten().any(|other| *other == key) {
+                return Err(NotPut::Unknown);
+            }
+        }
+    }
+
+    /// Puts an entry, and waits until the registry has seen it.
+    async fn put(
+        &self,
+        turn: &mut Turn,
+        epoch: Epoch,
+        key: Bytes,
+        value: Option<Bytes>,
+    ) -> Result<Arc<Registry>, NotPut> {
+        let patience = self.shared.patience;
+        let accepted = timeout(patience, self.table.put(PARTITION, key, value, epoch)).await;
+        let appending = accepted.map_err(|_| NotPut::NoRoom)??;
+        // Whoever waits for this may go away at any time; the entry does not.
+        turn.is_uncertain = true;
+        let version = match timeout(patience, appending).await {
+            Ok(Ok(version)) => version,
+            Ok(Err(AppendError::Unknown)) | Err(_) => return Err(NotPut::Unknown),
+            Ok(Err(refused)) => {
+                turn.is_uncertain = false;
+                return Err(refused.into());
+            }
+        };
+        let registry = timeout(patience, self.seen(version)).await.map_err(|_| NotPut::Unknown)??;
+        turn.is_uncertain = false;
+        Ok(registry)
+    }
+
+    async fn seen(&self, version: Offset) -> Result<Arc<Registry>, NotPut> {
+        let mut known = self.known.clone();
+        let has_seen = |known: &Option<Arc<Registry>>| {
+            known.as_ref().is_some_and(|registry| registry.version() >= version.next().0)
+        };
+        let registry = known.wait_for(has_seen).await.ok().and_then(|known| known.clone());
+        registry.ok_or(NotPut::Unknown)
+    }
+}
