@@ -69,3 +69,15 @@ impl DirectoryKey {
         Self(key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clients_key_never_changes_because_others_compute_it_too() {
+        let key = DirectoryKey::of_client(&OrganizationId::new("org_demo"), "client-1");
+        let digits: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(digits, "00d3436e097b14c93c35956fb06d974d");
+    }
+}

@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use hookline_load_tests::receiver::Profile;
+use serde_json::{Value, json};
 
 use crate::bench::{Bench, eventually, webhook_secret};
 use crate::client::{self, NEW_SECRET, OLD_SECRET, SHARED_URL};
+use crate::control::{API_SECRET, Scene};
 
 /// Fields of a notification that must not be kept, with values that stand nowhere else. Longer digits than
 /// six, so that no time and no offset holds them by accident.
@@ -122,6 +124,46 @@ async fn no_secret_and_no_payer_is_found_in_logs_or_files() -> anyhow::Result<()
             for (file, bytes) in files.iter().zip(&kept) {
                 ensure!(!holds(bytes, &form), "{needle} in {}", file.display());
             }
+            ensure!(!holds(&logged, &form), "{needle} in the log lines");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_secret_of_the_control_plane_is_found_in_logs_or_files() -> anyhow::Result<()> {
+    let scene = Scene::new().await?;
+    scene.bench.configure("[telemetry]\nlog_filter = \"trace\"\n")?;
+    let running = scene.bench.start().await?;
+    let token = scene.bench.launch.token("org_demo", "OWNER").await?;
+    let owner = scene.client("org_demo", "OWNER").await?;
+    let gateway = scene.configure(&owner).await?;
+    let (webhook, secret) = scene.create(&owner, "https://example.com/hooks").await?;
+    let update = "mutation($id: ID!, $key: String!) {
+        updateWebhook(id: $id, input: { headers: [{ name: \"X-Api-Key\", value: $key }] }) { id } }";
+    let updated = owner.ask(update, &json!({ "id": webhook, "key": API_KEY })).await?;
+    ensure!(updated.is_good(), "{updated:?}");
+    let rotate = "mutation($id: ID!) { rotateWebhookSecret(id: $id) { secret } }";
+    let rotated = owner.ask(rotate, &json!({ "id": webhook })).await?;
+    let next = rotated.data("/rotateWebhookSecret/secret").as_str().map(str::to_owned);
+    scene.pay(&gateway, 1).await?;
+    // What goes wrong is told as well.
+    let refused = "mutation { createWebhook(input: { url: \"nowhere\", events: [] }) { id } }";
+    ensure!(!owner.ask(refused, &Value::Null).await?.is_good());
+    scene.bench.stop(running).await?;
+
+    let mut files = Vec::new();
+    files_below(&scene.bench.path().join("data"), &mut files)?;
+    let kept: Vec<Vec<u8>> = files.iter().map(fs::read).collect::<Result<_, _>>()?;
+    for present in [&gateway, &webhook] {
+        ensure!(kept.iter().any(|bytes| holds(bytes, present.as_bytes())), "the search finds what is there");
+    }
+    let logged = fs::read(&scene.bench.launch.output)?;
+    ensure!(holds(&logged, b"listening"), "the search finds what was logged");
+    let secrets = [API_SECRET, &secret, API_KEY, &next.context("a secret")?].map(str::to_owned);
+    for needle in secrets.into_iter().chain([token]) {
+        for form in forms_of(&needle) {
+            ensure!(!kept.iter().any(|bytes| holds(bytes, &form)), "{needle} in the files");
             ensure!(!holds(&logged, &form), "{needle} in the log lines");
         }
     }

@@ -1,6 +1,7 @@
 //! The Kafka log against a real Kafka.
 
 mod conformance;
+mod foreign;
 mod opening;
 mod rebalance;
 mod scratch;
