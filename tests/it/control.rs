@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::bench::{Bench, SOON, eventually, fixture, free_address};
 use crate::client::{self, Answer};
+use crate::command_line::{hookline, text};
 use crate::stub::{Reply, Stub};
 
 pub(crate) const API_SECRET: &str = "api-secret-of-a-registered-site";
@@ -268,5 +269,34 @@ async fn forged_and_missing_tokens_are_refused_with_their_codes() -> anyhow::Res
     }
     let answer = scene.graphql.with_token(token).ask(LIST, &Value::Null).await?;
     ensure!(answer.is_good() && answer.limits.remaining.is_some(), "{answer:?}");
+    scene.bench.stop(running).await
+}
+
+#[tokio::test]
+async fn what_is_registered_is_sealed_anew_and_needs_the_old_key_no_more() -> anyhow::Result<()> {
+    let scene = Scene::new().await?;
+    let running = scene.bench.start().await?;
+    let owner = scene.client("org_demo", "OWNER").await?;
+    let gateway = scene.configure(&owner).await?;
+    let inbox = Inbox::open().await?;
+    let (_, secret) = scene.create(&owner, &inbox.stub.url("/")).await?;
+    let rotated = hookline(scene.bench.path(), &["rotate-key", "--config", "hookline.toml"]).await?;
+    ensure!(rotated.status.success(), "{rotated:?}");
+    let said = text(&rotated.stdout);
+    ensure!(said.contains("2 records were sealed anew"), "a gateway and a webhook: {said}");
+    scene.bench.stop(running).await?;
+
+    let file = scene.bench.path().join("hookline.key");
+    let keys = std::fs::read_to_string(&file)?;
+    let is_key = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
+    let first = keys.lines().find(is_key).context("a key")?;
+    ensure!(keys.lines().filter(is_key).count() == 2, "the old one stays");
+    std::fs::write(&file, format!("{first}\n"))?;
+    let running = scene.bench.start().await?;
+    scene.pay(&gateway, 1).await?;
+    eventually(scene.bench.clock, || inbox.all().len() == 1)
+        .await
+        .context(scene.bench.launch.last_output())?;
+    ensure!(is_signed(&secret, &inbox.all().remove(0))?);
     scene.bench.stop(running).await
 }
