@@ -15,7 +15,7 @@ use hookline_schemas::secret::Secret;
 use hookline_schemas::time::{Clock, Timestamp};
 use tempfile::TempDir;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::{
     ApiSecret, Connection, ConnectionStatus, FollowError, GatewayRecord, Registry, SealedHeader,
@@ -33,7 +33,7 @@ struct Scene {
     log: EmbeddedLog,
     sealer: Sealer,
     registry: watch::Receiver<Option<Arc<Registry>>>,
-    following: JoinHandle<Result<(), FollowError>>,
+    following: JoinSet<Result<(), FollowError>>,
     _directory: TempDir,
 }
 
@@ -44,7 +44,8 @@ impl Scene {
         options.allow_page_cache = true;
         let log = EmbeddedLog::open(options, Clock::start()).expect("a log");
         let (told, registry) = watch::channel(None);
-        let following = tokio::spawn(follow(log.clone(), sealer.clone(), told));
+        let mut following = JoinSet::new();
+        following.spawn(follow(log.clone(), sealer.clone(), told));
         let mut scene = Self { log, sealer, registry, following, _directory: directory };
         scene.until(|_| true).await;
         scene
@@ -213,7 +214,7 @@ async fn what_a_deposed_control_writes_does_not_count() {
 async fn a_webhook_of_a_later_version_is_never_taken_for_none() {
     let mut scene = Scene::with(Sealer::new(&OLD)).await;
     scene.put("webhook/wh", Some(b"{\"id\":\"wh\"}".to_vec()), 1).await;
-    let ended = tokio::time::timeout(Duration::from_secs(20), &mut scene.following).await;
-    let ended = ended.expect("in time").expect("no panic");
+    let ended = tokio::time::timeout(Duration::from_secs(20), scene.following.join_next()).await;
+    let ended = ended.expect("in time").expect("it was started").expect("no panic");
     assert!(matches!(ended, Err(FollowError::LaterVersion { .. })), "{ended:?}");
 }
