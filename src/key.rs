@@ -6,11 +6,10 @@
 mod file;
 mod ring;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use hookline_control::make_key_file;
 use hookline_schemas::seal::Sealer;
 use zeroize::Zeroizing;
 
@@ -128,12 +127,8 @@ pub(crate) fn load_or_make(source: &KeySource) -> Result<Sealer, KeyError> {
 
 fn make(path: &Path) -> io::Result<Sealer> {
     let key = Sealer::generate_key();
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(ring::line_of(&key).as_bytes())?;
-    file.sync_all()?;
-    // What is sealed with it may outlive the power, so it has to as well. A bare name lies in the working directory.
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+    // What is sealed with it may outlive the power, so it has to as well.
+    make_key_file(path, ring::line_of(&key).as_bytes())?;
     tracing::warn!(path = %path.display(), "made a new key for sealing; keep it with the backups");
     Ok(Sealer::new(&key))
 }

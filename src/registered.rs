@@ -40,6 +40,13 @@ impl Told {
     }
 }
 
+/// Whether this process delivers: only then it has to know every webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivers {
+    Yes,
+    No,
+}
+
 /// What stands in the configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Configured {
@@ -53,18 +60,20 @@ pub(crate) struct Configured {
 ///
 /// # Errors
 ///
-/// If the registry can't be followed: what is known would grow old.
+/// If the registry can't be followed: what is known would grow old. Where it `delivers`, also if there is a webhook that
+/// it does not understand.
 pub(crate) async fn tell<L: Log>(
     log: L,
     sealer: Sealer,
     configured: Configured,
     told: Told,
+    delivers: Delivers,
     clock: Clock,
 ) -> Result<(), FollowError> {
     let followed = told.registry.subscribe();
     tokio::select! {
         ended = follow(log, sealer, told.registry.clone()) => ended,
-        () = combine(followed, configured, told, clock) => Ok(()),
+        ended = combine(followed, configured, told, delivers, clock) => ended,
     }
 }
 
@@ -72,18 +81,23 @@ async fn combine(
     mut registry: watch::Receiver<Option<Arc<Registry>>>,
     mut configured: Configured,
     told: Told,
+    delivers: Delivers,
     clock: Clock,
-) {
+) -> Result<(), FollowError> {
     loop {
         let known = registry.borrow_and_update().clone();
         let webhooks = Arc::clone(&configured.webhooks.borrow_and_update());
         if let Some(registry) = &known {
             told.gateways.store(Some(Arc::new(gateways(&configured.gateways, registry, clock))));
-            told.webhooks.send_replace(Some(Arc::new(all_webhooks(&webhooks, registry))));
+            match (all_webhooks(&webhooks, registry), delivers) {
+                (Ok(webhooks), _) => drop(told.webhooks.send_replace(Some(Arc::new(webhooks)))),
+                (Err(error), Delivers::Yes) => return Err(error),
+                (Err(error), Delivers::No) => tracing::error!(%error, "the webhooks stay as they were"),
+            }
         }
         tokio::select! {
-            changed = registry.changed() => if changed.is_err() { return },
-            changed = configured.webhooks.changed() => if changed.is_err() { return },
+            changed = registry.changed() => if changed.is_err() { return Ok(()) },
+            changed = configured.webhooks.changed() => if changed.is_err() { return Ok(()) },
             () = next_change(known.as_deref(), clock) => {}
         }
     }
@@ -109,7 +123,7 @@ fn gateways(configured: &[Gateway], registry: &Registry, clock: Clock) -> Gatewa
     gateways
 }
 
-fn all_webhooks(configured: &Webhooks, registry: &Registry) -> Webhooks {
+fn all_webhooks(configured: &Webhooks, registry: &Registry) -> Result<Webhooks, FollowError> {
     let ids: HashSet<&WebhookId> = configured.iter().map(|webhook| &webhook.id).collect();
     let is_free = |webhook: &Webhook| {
         let is_free = !ids.contains(&webhook.id);
@@ -119,6 +133,7 @@ fn all_webhooks(configured: &Webhooks, registry: &Registry) -> Webhooks {
         is_free
     };
     let configured = configured.iter().map(|webhook| Webhook::clone(webhook));
-    let all: Webhooks = configured.chain(registry.open_webhooks().filter(is_free)).collect();
-    all.with_version(registry.version())
+    let registered = registry.open_webhooks()?;
+    let all: Webhooks = configured.chain(registered.into_iter().filter(is_free)).collect();
+    Ok(all.with_version(registry.version()))
 }

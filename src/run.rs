@@ -30,7 +30,7 @@ use crate::config::{Config, LogOptions};
 use crate::key::{self, KeyError, KeySource, Keys};
 use crate::limits;
 use crate::log::{self, Backend};
-use crate::registered::{self, Configured, Told};
+use crate::registered::{self, Configured, Delivers, Told};
 use crate::reload;
 use crate::roles::{EDGE_DRAIN, Role, Roles, first_end};
 
@@ -218,6 +218,7 @@ impl<L: Log> Prepared<L> {
             readiness.push(("ingest", Box::new(ingest.readiness())));
             roles.push(Role::ingest(ingest, &tasks));
         }
+        let delivers = if self.dispatcher.is_some() { Delivers::Yes } else { Delivers::No };
         let endpoints = self.dispatcher.as_ref().map(Dispatcher::endpoints);
         if let Some(dispatcher) = self.dispatcher {
             readiness.push(("dispatcher", Box::new(dispatcher.readiness())));
@@ -225,10 +226,10 @@ impl<L: Log> Prepared<L> {
         }
         let reseal = self.control.as_ref().map(resealing);
         if let Some(control) = self.control {
-            readiness.push(("control", Box::new(control.readiness())));
+            readiness.push((admin::CONTROL, Box::new(control.readiness())));
             roles.push(Role::control(control, &tasks));
         }
-        let telling = registered::tell(log.clone(), self.sealer, self.configured, self.told, clock);
+        let telling = registered::tell(log.clone(), self.sealer, self.configured, self.told, delivers, clock);
         roles.push(Role::registry(telling, &tasks));
         let admin = Admin {
             durability: log.durability(),

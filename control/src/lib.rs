@@ -24,7 +24,9 @@ mod tests;
 pub use control::{Control, NotResealed, Parts};
 pub use graphql::{Configured, WebhookLimits};
 pub use http::BindError;
-pub use identity::{IdentityError, IssueRequest, KeyProblem, LocalKey, LocalKeyError, Role, local_key};
+pub use identity::{
+    IdentityError, IssueRequest, KeyProblem, LocalKey, LocalKeyError, Role, local_key, make_key_file,
+};
 pub use metrics::describe;
 pub use plane::{ControlPlane, StartError};
 pub use settings::{CloudPaymentsSettings, Settings, TokenSettings};

@@ -168,6 +168,10 @@ impl<L: Log> Store<L> {
             Change::Nothing => return Ok(registry),
             Change::Entry { key, value } => (Bytes::from(key), value),
         };
+        if value.is_some() && registry.is_unopened(&key) {
+            let unopened = "nothing has changed: it needs a sealing key that this control does not have";
+            return Err(ApiError::Unavailable(unopened.to_owned()));
+        }
         let registry = self.put(&mut turn, epoch, key.clone(), value.clone().map(Bytes::from)).await?;
         // What was put after another control had taken over is seen by everybody and counts for nobody.
         if registry.encoded(&key) == value { Ok(registry) } else { Err(ApiError::Unknown) }
@@ -192,8 +196,10 @@ impl<L: Log> Store<L> {
             known.as_ref().is_some_and(|registry| registry.overwritten().next().is_some())
         };
         let mut known = self.known.clone();
-        let registry = known.wait_for(is_damaged).await.map_err(|_| AppendError::Closed)?.clone();
+        known.wait_for(is_damaged).await.map_err(|_| AppendError::Closed)?;
         let mut turn = self.shared.turn.lock().await;
+        // As it is now: whoever had the turn before may have changed what was written over.
+        let registry = self.known.borrow().clone();
         match registry {
             Some(registry) => self.restore(&mut turn, epoch, registry).await,
             None => Ok(()),
@@ -216,12 +222,13 @@ impl<L: Log> Store<L> {
     ///
     /// # Errors
     ///
-    /// As [`Self::write`]; [`ApiError::Unavailable`] as well, if a secret can't be opened. What was sealed anew until
-    /// then stays so: ask again.
+    /// As [`Self::write`]; what was sealed anew until then stays so: ask again. [`ApiError::Unavailable`] as well, once
+    /// all others have been sealed anew, if some could not be opened.
     pub(crate) async fn reseal(&self, sealer: &Sealer) -> Result<usize, ApiError> {
         let unopened =
             |error: OpenSealError| ApiError::Unavailable(format!("a secret can't be opened: {error}"));
         let mut sealed_anew = 0;
+        let mut left = Vec::new();
         for key in reseal::outdated(&*self.registry()?, sealer) {
             let mut is_changed = false;
             let change = |registry: &Registry| {
@@ -229,10 +236,20 @@ impl<L: Log> Store<L> {
                 is_changed = change != Change::Nothing;
                 Ok(change)
             };
-            self.write(change).await?;
-            sealed_anew += usize::from(is_changed);
+            match self.write(change).await {
+                Ok(_) => sealed_anew += usize::from(is_changed),
+                // It must not keep the others from being sealed anew.
+                Err(ApiError::Unavailable(_)) if self.epoch().is_ok() => left.push(key),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(sealed_anew)
+        if left.is_empty() {
+            return Ok(sealed_anew);
+        }
+        let left = left.join(", ");
+        Err(ApiError::Unavailable(format!(
+            "{sealed_anew} records were sealed anew, and these can't be: {left}"
+        )))
     }
 
     /// Waits until no earlier write can land any more: entries are acknowledged in their order.
@@ -281,12 +298,12 @@ impl<L: Log> Store<L> {
         let accepted = timeout(patience, self.table.put(PARTITION, key, value, epoch)).await;
         let appending = accepted.map_err(|_| NotPut::NoRoom)??;
         // Whoever waits for this may go away at any time; the entry does not.
-        turn.is_uncertain = true;
+        let was_uncertain = std::mem::replace(&mut turn.is_uncertain, true);
         let version = match timeout(patience, appending).await {
             Ok(Ok(version)) => version,
             Ok(Err(AppendError::Unknown)) | Err(_) => return Err(NotPut::Unknown),
             Ok(Err(refused)) => {
-                turn.is_uncertain = false;
+                turn.is_uncertain = was_uncertain;
                 return Err(refused.into());
             }
         };

@@ -3,13 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use hookline_schemas::gateway::Gateway;
+use hookline_schemas::gateway::{Gateway, MAX_SHARED};
 use hookline_schemas::ids::GatewayId;
 use hookline_schemas::secret::Secret;
 use hookline_schemas::signature::ContentKey;
-
-/// How many gateways may take part in the shared URL: each costs one HMAC per body nobody signed.
-const MAX_SHARED: usize = 64;
 
 /// A gateway, ready to verify with.
 #[derive(Debug)]

@@ -6,6 +6,9 @@ use crate::ids::{ClubId, GatewayId, OrganizationId};
 use crate::money::Amount;
 use crate::secret::Secret;
 
+/// How many gateways may take part in the shared URL: each costs one HMAC per body nobody signed.
+pub const MAX_SHARED: usize = 64;
+
 /// A gateway with its secrets.
 #[derive(Debug, Clone)]
 pub struct Gateway {

@@ -42,6 +42,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often the histograms' samples are taken up, so that they do not pile up between two scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The role that stands by while another process has it.
+pub(crate) const CONTROL: &str = "control";
+
 /// Whether a role is ready.
 pub(crate) type Readiness = Box<dyn Fn() -> bool + Send + Sync>;
 
@@ -194,7 +197,8 @@ impl<L: Log> Admin<L> {
     fn readiness(&self) -> Answer {
         let roles: serde_json::Map<_, _> =
             self.roles.iter().map(|(role, is_ready)| ((*role).to_owned(), is_ready().into())).collect();
-        let ready = !self.stopping.is_cancelled() && roles.values().all(|ready| ready == true);
+        let told = roles.iter().map(|(role, ready)| (role.as_str(), ready == true));
+        let ready = !self.stopping.is_cancelled() && is_ready(told);
         let body = serde_json::json!({
             "ready": ready,
             "stopping": self.stopping.is_cancelled(),
@@ -203,6 +207,13 @@ impl<L: Log> Admin<L> {
         });
         Answer::json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
     }
+}
+
+/// Whether a process with these roles is ready. A control that stands by keeps nobody from taking notifications, or from
+/// delivering them; alone, it is what the process is for.
+fn is_ready<'a>(roles: impl ExactSizeIterator<Item = (&'a str, bool)>) -> bool {
+    let is_alone = roles.len() == 1;
+    roles.filter(|(role, _)| is_alone || *role != CONTROL).all(|(_, is_ready)| is_ready)
 }
 
 /// Binds the admin address.
@@ -216,5 +227,25 @@ pub(crate) fn durability_label(durability: Durability) -> String {
         Durability::Fsync => "fsync".to_owned(),
         Durability::Replicated(replicas) => format!("replicated-{replicas}"),
         Durability::PageCache => "page-cache".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_that_stands_by_makes_nobody_else_wait() {
+        for (roles, expected) in [
+            (&[("ingest", true), ("dispatcher", true), ("control", true)][..], true),
+            (&[("ingest", true), ("dispatcher", true), ("control", false)], true),
+            (&[("ingest", false), ("dispatcher", true), ("control", true)], false),
+            (&[("ingest", true), ("dispatcher", false), ("control", false)], false),
+            (&[("control", false)], false),
+            (&[("control", true)], true),
+            (&[("ingest", true)], true),
+        ] {
+            assert_eq!(is_ready(roles.iter().copied()), expected, "{roles:?}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! `[control]` and `[cloudpayments]`: what is wrong with them, without a look at any file. Keys are read by who uses
 //! them: a machine without the control plane need not have them.
 
+use std::net::IpAddr;
+
 use figment::Figment;
 use hookline_control::{CloudPaymentsSettings, Settings};
 use hookline_schemas::webhook::parse_url;
@@ -11,12 +13,30 @@ use super::{MIN_INTERVAL, section};
 pub(super) fn check(
     figment: &Figment,
     problems: &mut Vec<String>,
+    warnings: &mut Vec<String>,
 ) -> Option<(Settings, CloudPaymentsSettings)> {
     let control = section::<Settings>(figment, "control", problems);
     let cloudpayments = section::<CloudPaymentsSettings>(figment, "cloudpayments", problems);
     problems.extend(control.iter().flat_map(problems_of_control));
     problems.extend(cloudpayments.iter().flat_map(problems_of_cloudpayments));
+    let jwks_url = control.as_ref().and_then(|control| control.tokens.jwks_url.as_deref());
+    let api_url = cloudpayments.as_ref().map(|cloudpayments| cloudpayments.api_url.as_str());
+    warnings.extend(in_clear(
+        "control.tokens.jwks_url",
+        jwks_url,
+        "whoever is on the way can sign any token",
+    ));
+    warnings.extend(in_clear("cloudpayments.api_url", api_url, "whoever is on the way can read API secrets"));
     control.zip(cloudpayments)
+}
+
+/// What http means where trust rests on the way; on the loopback there is none.
+fn in_clear(name: &str, url: Option<&str>, what: &str) -> Option<String> {
+    let url = parse_url(url?).ok().filter(|url| url.scheme_str() == Some("http"))?;
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let is_loopback =
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    (!is_loopback).then(|| format!("{name} is http: {what}"))
 }
 
 fn problems_of_control(control: &Settings) -> Vec<String> {

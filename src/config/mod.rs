@@ -157,7 +157,8 @@ impl Config {
         let ingest = section::<hookline_ingest::Settings>(figment, "ingest", &mut problems);
         let admin = section::<AdminConfig>(figment, "admin", &mut problems);
         let dispatcher = section::<hookline_dispatcher::Settings>(figment, "dispatcher", &mut problems);
-        let control = control::check(figment, &mut problems);
+        let mut warnings = Vec::new();
+        let control = control::check(figment, &mut problems, &mut warnings);
         let sealing = section::<SealingConfig>(figment, "sealing", &mut problems);
         let keys = sealing.map(|sealing| sealing.check(directory, &mut problems));
         let telemetry = section(figment, "telemetry", &mut problems);
@@ -166,8 +167,7 @@ impl Config {
 
         let gateways: Vec<GatewayConfig> = entries(figment, "gateways", &mut problems);
         let without_directory = ingest.as_ref().is_some_and(|ingest| ingest.directory_file.is_none());
-        let mut warnings: Vec<_> =
-            gateways.iter().filter(|_| without_directory).filter_map(GatewayConfig::warning).collect();
+        warnings.extend(gateways.iter().filter(|_| without_directory).filter_map(GatewayConfig::warning));
         let gateways = gateways::check(gateways, &mut problems);
         let webhooks: Vec<WebhookConfig> = entries(figment, "webhooks", &mut problems);
         let now = Clock::start().wall();

@@ -9,6 +9,7 @@ use hookline_load_tests::acquirer::{Acquirer, Site};
 use hookline_load_tests::config::Listener;
 use hookline_load_tests::fixtures::Shape;
 use hookline_load_tests::graphql::{GraphQl, GraphQlAnswer};
+use hookline_load_tests::process::Hookline;
 use hookline_schemas::secret::{Secret, WebhookSecret};
 use hookline_schemas::signature::{StandardHeaders, WebhookKey};
 use http::request::Parts;
@@ -46,6 +47,16 @@ impl Scene {
             config.control = Listener { listen: control };
         });
         Ok(Self { bench: bench.await?, acquirer, graphql: GraphQl::at(control) })
+    }
+
+    /// Starts hookline; its control plane is active when this returns.
+    pub(crate) async fn start(&self) -> anyhow::Result<Hookline> {
+        let running = self.bench.start().await?;
+        let deadline = self.bench.clock.elapsed() + SOON;
+        while self.graphql.ask("{ __typename }", &Value::Null).await?.status == 503 {
+            ensure!(self.bench.clock.elapsed() < deadline, "{}", self.bench.launch.last_output());
+        }
+        Ok(running)
     }
 
     /// A client with a token from the command line.
@@ -145,7 +156,7 @@ fn is_signed(secret: &str, (head, body): &(Parts, Bytes)) -> anyhow::Result<bool
 async fn the_texts_of_the_contract_run_and_a_webhook_that_was_created_gets_its_events() -> anyhow::Result<()>
 {
     let scene = Scene::new().await?;
-    let running = scene.bench.start().await?;
+    let running = scene.start().await?;
     let owner = scene.client("org_demo", "OWNER").await?;
     let gateway = scene.configure(&owner).await?;
     let inbox = Inbox::open().await?;
@@ -192,7 +203,7 @@ async fn the_texts_of_the_contract_run_and_a_webhook_that_was_created_gets_its_e
 async fn what_was_answered_is_there_after_a_kill_and_nothing_is_half_written() -> anyhow::Result<()> {
     const WRITERS: usize = 4;
     let scene = Scene::new().await?;
-    let running = scene.bench.start().await?;
+    let running = scene.start().await?;
     let owner = scene.client("org_demo", "OWNER").await?;
     let answered: Mutex<Vec<String>> = Mutex::default();
     let writing = join_all((0..WRITERS).map(async |writer| {
@@ -211,7 +222,7 @@ async fn what_was_answered_is_there_after_a_kill_and_nothing_is_half_written() -
     let (_, killed) = tokio::join!(writing, killing);
     killed?;
 
-    let running = scene.bench.start().await?;
+    let running = scene.start().await?;
     let owner = scene.client("org_demo", "OWNER").await?;
     let listed = good(owner.ask("{ webhooks { id url events isActive createdAt } }", &Value::Null).await?)?;
     let listed = listed.data("/webhooks").as_array().context("a list")?.clone();
@@ -228,7 +239,7 @@ async fn what_was_answered_is_there_after_a_kill_and_nothing_is_half_written() -
 async fn an_unverified_gateway_accepts_nothing() -> anyhow::Result<()> {
     let scene = Scene::new().await?;
     scene.acquirer.set_secrets(PUBLIC_ID, vec![Secret::new("another")]);
-    let running = scene.bench.start().await?;
+    let running = scene.start().await?;
     let owner = scene.client("org_demo", "OWNER").await?;
     let configure = "mutation($input: PaymentGatewayInput!) {
         configurePaymentGateway(input: $input) { id isActive status } }";
@@ -250,7 +261,7 @@ async fn an_unverified_gateway_accepts_nothing() -> anyhow::Result<()> {
 #[tokio::test]
 async fn forged_and_missing_tokens_are_refused_with_their_codes() -> anyhow::Result<()> {
     let scene = Scene::new().await?;
-    let running = scene.bench.start().await?;
+    let running = scene.start().await?;
     let token = scene.bench.launch.token("org_demo", "OWNER").await?;
     let (head, rest) = token.split_once('.').context("a token")?;
     let (claims, _) = rest.split_once('.').context("a token")?;
@@ -275,7 +286,7 @@ async fn forged_and_missing_tokens_are_refused_with_their_codes() -> anyhow::Res
 #[tokio::test]
 async fn what_is_registered_is_sealed_anew_and_needs_the_old_key_no_more() -> anyhow::Result<()> {
     let scene = Scene::new().await?;
-    let running = scene.bench.start().await?;
+    let running = scene.start().await?;
     let owner = scene.client("org_demo", "OWNER").await?;
     let gateway = scene.configure(&owner).await?;
     let inbox = Inbox::open().await?;
@@ -292,7 +303,7 @@ async fn what_is_registered_is_sealed_anew_and_needs_the_old_key_no_more() -> an
     let first = keys.lines().find(is_key).context("a key")?;
     ensure!(keys.lines().filter(is_key).count() == 2, "the old one stays");
     std::fs::write(&file, format!("{first}\n"))?;
-    let running = scene.bench.start().await?;
+    let running = scene.start().await?;
     scene.pay(&gateway, 1).await?;
     eventually(scene.bench.clock, || inbox.all().len() == 1)
         .await

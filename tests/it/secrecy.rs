@@ -134,7 +134,7 @@ async fn no_secret_and_no_payer_is_found_in_logs_or_files() -> anyhow::Result<()
 async fn no_secret_of_the_control_plane_is_found_in_logs_or_files() -> anyhow::Result<()> {
     let scene = Scene::new().await?;
     scene.bench.configure("[telemetry]\nlog_filter = \"trace\"\n")?;
-    let running = scene.bench.start().await?;
+    let running = scene.start().await?;
     let token = scene.bench.launch.token("org_demo", "OWNER").await?;
     let owner = scene.client("org_demo", "OWNER").await?;
     let gateway = scene.configure(&owner).await?;

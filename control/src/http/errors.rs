@@ -19,11 +19,25 @@ fn complete_one(error: &mut ServerError, now: &str) {
     let mut extensions = error.extensions.take().unwrap_or_default();
     match error.source::<ApiError>() {
         Some(ours) => describe(ours, &mut extensions),
-        None if extensions.get("code").is_none() => extensions.set("code", NOT_OURS),
-        None => {}
+        None => {
+            error.message = without_texts(&error.message);
+            extensions.set("code", NOT_OURS);
+        }
     }
     extensions.set("timestamp", now);
     error.extensions = Some(extensions);
+}
+
+/// What the library says, without what it repeats of the request: a line of the query, or a value, may hold a secret.
+fn without_texts(message: &str) -> String {
+    // A syntax error shows the line and points into it; where it is stands in `locations`.
+    if message.trim_start().starts_with("-->") {
+        return "the query is not GraphQL: syntax error".to_owned();
+    }
+    match message.split_once(", found ") {
+        Some((expected, _)) => format!("{expected}, found something else"),
+        None => message.to_owned(),
+    }
 }
 
 fn describe(error: &ApiError, extensions: &mut ErrorExtensionValues) {
@@ -40,4 +54,37 @@ fn describe(error: &ApiError, extensions: &mut ErrorExtensionValues) {
 pub(super) fn body(message: &str, code: &str, now: Timestamp) -> Value {
     let extensions = json!({ "code": code, "timestamp": now.to_rfc3339() });
     json!({ "data": null, "errors": [{ "message": message, "extensions": extensions }] })
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::{EmptyMutation, EmptySubscription, Object, Schema};
+
+    use super::*;
+
+    struct Query;
+
+    #[Object]
+    impl Query {
+        async fn twice(&self, number: i32) -> i32 {
+            number * 2
+        }
+    }
+
+    #[tokio::test]
+    async fn what_stood_in_the_request_is_not_repeated() {
+        let schema = Schema::new(Query, EmptyMutation, EmptySubscription);
+        for query in [
+            "{ twice(number: \"s3cret\"",
+            "{ twice(number: \"s3cret\") }",
+            "{ twice(number: \"s3cret\" }",
+            "query($number: Int! = \"s3cret\") { twice(number: $number) }",
+            "{ twice(number: [\"s3cret\"]) }",
+        ] {
+            let mut response = schema.execute(query).await;
+            complete(&mut response, Timestamp(0));
+            let said = serde_json::to_string(&response).expect("JSON");
+            assert!(!response.errors.is_empty() && !said.contains("s3cret"), "{query}: {said}");
+        }
+    }
 }

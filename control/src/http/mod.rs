@@ -24,7 +24,7 @@ pub use server::BindError;
 pub(crate) use server::Server;
 
 use crate::error::ApiError;
-use crate::identity::{Identified, Verifier, bearer_token};
+use crate::identity::{Caller, Identified, Verifier, bearer_token};
 use crate::metrics::FrontMetrics;
 use crate::settings::Settings;
 use operations::Operations;
@@ -133,12 +133,19 @@ impl<E: Executor> Front<E> {
         }
         is_acceptable(head)?;
         let identified = self.identify(token, visit).await?;
-        let Operations { requests, is_batch } = operations::parse(&operations::read(body).await?)?;
-        visit.admitted = self.limit.charge(visit.admitted, requests.len())?;
+        let Operations { mut requests, is_batch } = operations::parse(&operations::read(body).await?)?;
+        let cost = requests.iter_mut().map(operations::cost).sum();
+        visit.admitted = self.limit.charge(visit.admitted, cost)?;
         // One after the other: a batch may use what it has just made.
         let mut answers = Vec::with_capacity(requests.len());
         for mut request in requests {
-            visit.may_have_changed |= operations::may_change(&mut request);
+            let may_change = operations::may_change(&mut request);
+            visit.may_have_changed |= may_change;
+            if let (true, Identified(Ok(Caller { subject, role, organization, .. }))) =
+                (may_change, &identified)
+            {
+                tracing::info!(%organization, role = role.as_str(), subject, "a change is asked for");
+            }
             let mut answer = self.schema.execute(request.data(identified.clone())).await;
             errors::complete(&mut answer, self.clock.wall());
             answers.push(answer);

@@ -1,7 +1,7 @@
 //! From a body to the operations in it: bounded bytes, one object or an array of them.
 
 use async_graphql::Request;
-use async_graphql::parser::types::{DocumentOperations, OperationType};
+use async_graphql::parser::types::{DocumentOperations, OperationDefinition, OperationType};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -45,8 +45,25 @@ pub(super) fn parse(body: &[u8]) -> Result<Operations, Refusal> {
 
 fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| {
-        Refusal::Malformed(format!("the body is no GraphQL operation in JSON, nor an array of them: {error}"))
+        // Its own words may repeat a value, and that may be a secret.
+        let (line, column) = (error.line(), error.column());
+        Refusal::Malformed(format!(
+            "the body is no GraphQL operation in JSON, nor an array of them: line {line}, column {column}"
+        ))
     })
+}
+
+/// What it costs: an operation, or as many as it has fields at its root, each of which is one to carry out.
+pub(super) fn cost(request: &mut Request) -> usize {
+    let Ok(document) = request.parsed_query() else { return 1 };
+    let fields = |operation: &OperationDefinition| operation.selection_set.node.items.len().max(1);
+    match &document.operations {
+        DocumentOperations::Single(operation) => fields(&operation.node),
+        // One of them is carried out.
+        DocumentOperations::Multiple(operations) => {
+            operations.values().map(|operation| fields(&operation.node)).max().unwrap_or(1)
+        }
+    }
 }
 
 /// Whether it may change something. What can't be read changes nothing.
@@ -92,6 +109,31 @@ mod tests {
                 }
                 (parsed, expected) => assert_eq!(parsed.ok(), expected.ok(), "{body}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_not_understood_is_not_repeated() {
+        for body in [
+            r#"{"query":"{ a }","variables":"{\"apiSecret\":\"s3cret\"}"}"#,
+            r#"{"query":["s3cret"]}"#,
+            r#"{"query":"{ a }"} s3cret"#,
+        ] {
+            let refused = parse(body.as_bytes()).expect_err(body);
+            assert!(!format!("{refused:?}").contains("s3cret"), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn every_field_at_the_root_is_paid_for() {
+        for (query, expected) in [
+            ("{ a }", 1),
+            ("{ a { b c } }", 1),
+            ("mutation { a: x b: x c: x }", 3),
+            ("query A { a b } query B { c }", 2),
+            ("{", 1),
+        ] {
+            assert_eq!(cost(&mut Request::new(query)), expected, "{query}");
         }
     }
 

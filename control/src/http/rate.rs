@@ -1,7 +1,8 @@
 //! How many operations a token may ask for in any 10 s, counted exactly.
 //!
-//! A token has a window of its own once it has been found good; everybody else shares one. So a stranger spends
-//! nobody's budget, fills no memory, and makes us verify only so many signatures. A good token keeps its window for a
+//! A token has a window of its own once it has been found good. Tokens that have to be verified share one, and requests
+//! without a token another. So a stranger spends nobody's budget, fills no memory, and makes us verify only so many
+//! signatures; and who shows no token at all keeps out nobody who does. A good token keeps its window for a
 //! while after its last request, and with it its place beside the strangers' line.
 
 use std::collections::{HashMap, VecDeque};
@@ -40,6 +41,9 @@ impl TokenDigest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Payer {
     Token(TokenDigest),
+    /// Who shows a token that is not known yet: it has to be verified.
+    Unknown,
+    /// Who shows none, or one that is not good.
     Strangers,
 }
 
@@ -135,6 +139,7 @@ impl Window {
 #[derive(Debug, Default)]
 struct Windows {
     tokens: HashMap<TokenDigest, Window>,
+    unknown: Window,
     strangers: Window,
 }
 
@@ -155,8 +160,12 @@ impl RateLimit {
     /// Lets a request in before anything is known of it but its token, for the price of one operation.
     pub(super) fn admit(&self, token: Option<TokenDigest>) -> Result<Admitted, Exceeded> {
         let mut windows = self.lock();
-        let known = token.filter(|token| windows.tokens.contains_key(token));
-        self.admit_as(&mut windows, known.map_or(Payer::Strangers, Payer::Token))
+        let payer = match token {
+            Some(token) if windows.tokens.contains_key(&token) => Payer::Token(token),
+            Some(_) => Payer::Unknown,
+            None => Payer::Strangers,
+        };
+        self.admit_as(&mut windows, payer)
     }
 
     /// The token was verified: from now on it pays for itself, or, if it is not good, as a stranger does.
@@ -166,17 +175,15 @@ impl RateLimit {
         token: TokenDigest,
         is_good: bool,
     ) -> Result<Admitted, Exceeded> {
-        let payer = if is_good { Payer::Token(token) } else { Payer::Strangers };
         let mut windows = self.lock();
-        if payer == admitted.payer {
-            return Ok(admitted);
+        match (admitted.payer, is_good) {
+            (Payer::Token(_), true) => return Ok(admitted),
+            (Payer::Token(known), false) => drop(windows.tokens.remove(&known)),
+            (Payer::Unknown | Payer::Strangers, true) => windows.of(admitted.payer).give_back(admitted.at),
+            // The signature was verified for it.
+            (Payer::Unknown | Payer::Strangers, false) => return Ok(admitted),
         }
-        if let Payer::Token(known) = admitted.payer {
-            windows.tokens.remove(&known);
-        } else {
-            windows.strangers.give_back(admitted.at);
-        }
-        self.admit_as(&mut windows, payer)
+        self.admit_as(&mut windows, if is_good { Payer::Token(token) } else { Payer::Strangers })
     }
 
     /// The request is known to hold so many operations.
@@ -215,7 +222,7 @@ impl RateLimit {
     const fn limit_of(&self, payer: Payer) -> usize {
         match payer {
             Payer::Token(_) => self.limit,
-            Payer::Strangers => self.limit.saturating_mul(STRANGERS),
+            Payer::Unknown | Payer::Strangers => self.limit.saturating_mul(STRANGERS),
         }
     }
 
@@ -228,6 +235,7 @@ impl Windows {
     fn of(&mut self, payer: Payer) -> &mut Window {
         match payer {
             Payer::Token(token) => self.tokens.entry(token).or_default(),
+            Payer::Unknown => &mut self.unknown,
             Payer::Strangers => &mut self.strangers,
         }
     }
@@ -240,6 +248,22 @@ mod tests {
     use super::*;
 
     const AT: Timestamp = Timestamp(1_800_000_000_000);
+
+    #[test]
+    fn who_shows_no_token_keeps_out_nobody_who_does() {
+        let limit = RateLimit::new(2, Clock::start());
+        while limit.admit(None).is_ok() {}
+        let token = TokenDigest::of("good");
+        let admitted = limit.admit(Some(token)).expect("it has to be verified");
+        let admitted = limit.verified(admitted, token, true).expect("it has a window of its own");
+        assert_eq!(limit.standing(admitted).remaining, 1);
+        // Nor do those whose token is bad keep out a token that is known.
+        let bad = TokenDigest::of("bad");
+        while let Ok(admitted) = limit.admit(Some(bad)) {
+            let _ = limit.verified(admitted, bad, false);
+        }
+        limit.admit(Some(token)).expect("it is known");
+    }
 
     #[test]
     fn the_window_slides() {
@@ -288,7 +312,8 @@ mod tests {
         let refused =
             (0..100).filter(|number| visit(&limit, &format!("bad {number}"), false).is_err()).count();
         assert_eq!(refused, 70, "ten times the limit for all of them");
-        assert!(limit.admit(None).is_err(), "and for those without a token");
+        let without = (0..100).filter(|_| limit.admit(None).is_err()).count();
+        assert_eq!(without, 70, "as much for those without a token");
         assert_eq!(limit.standing(good).remaining, 2);
         visit(&limit, "good", true).expect("its own window");
         assert!(visit(&limit, "new", true).is_err(), "nobody has seen it yet");

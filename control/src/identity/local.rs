@@ -160,15 +160,23 @@ fn claims(request: &IssueRequest, settings: &TokenSettings, now: Timestamp) -> M
     claims
 }
 
-/// Makes the file with a whole key in it, or none: who finds the file finds the key.
 fn make(path: &Path) -> io::Result<()> {
     let mut seed = Zeroizing::new([0; 32]);
     rand::rng().fill_bytes(seed.as_mut());
     let text = SigningKey::from_bytes(&seed).to_pkcs8_pem(LineEnding::LF).map_err(io::Error::other)?;
+    make_key_file(path, text.as_bytes())
+}
+
+/// Makes a file with a whole key in it, readable by its owner alone, or none: who finds the file finds the key. It is
+/// durable when this returns.
+///
+/// # Errors
+///
+/// If there is such a file already, or the system does not make one.
+pub fn make_key_file(path: &Path, key: &[u8]) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let unfinished = directory.join(format!(".hookline-tokens-{:016x}", rand::rng().next_u64()));
-    let written =
-        write_new(&unfinished, text.as_bytes()).and_then(|()| std::fs::hard_link(&unfinished, path));
+    let unfinished = directory.join(format!(".hookline-key-{:016x}", rand::rng().next_u64()));
+    let written = write_new(&unfinished, key).and_then(|()| std::fs::hard_link(&unfinished, path));
     // A file that was never made can't be removed either.
     let _ = std::fs::remove_file(&unfinished);
     written?;

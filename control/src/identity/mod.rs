@@ -15,7 +15,7 @@ use hookline_schemas::ids::{ClubId, OrganizationId};
 use http::{HeaderMap, header};
 
 pub use key::KeyProblem;
-pub use local::{IssueRequest, LocalKey, LocalKeyError};
+pub use local::{IssueRequest, LocalKey, LocalKeyError, make_key_file};
 pub(crate) use verifier::Verifier;
 pub use verifier::{IdentityError, local_key};
 

@@ -246,6 +246,8 @@ async fn a_rotation_changes_nothing_unless_the_new_secret_is_accepted() {
     let open = rig.open_gateways();
     let both = [Secret::new("secret_2"), Secret::new("secret_1")];
     assert_eq!(open.first().map(|gateway| gateway.api_secrets.as_slice()), Some(&both[..]));
+    rig.configure(input("org_1", "pk_1", "secret_2")).await;
+    assert_eq!(rig.secrets(&id).len(), 2, "the same one again ends no overlap");
     let rotated = rig.owner(&rotate("secret_3", ", overlapHours: 0")).await["rotateGatewaySecret"].clone();
     assert_eq!(rotated["secretRotatesUntil"], Value::Null);
     assert_eq!(rig.secrets(&id), [plain("secret_3", true)]);

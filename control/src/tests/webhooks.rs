@@ -35,7 +35,7 @@ impl Rig {
 
     /// The webhook as dispatchers have it.
     fn open(&self, id: &Value) -> Webhook {
-        let all: Vec<_> = self.registry().open_webhooks().collect();
+        let all: Vec<_> = self.registry().open_webhooks().expect("all are readable");
         let id = id.as_str().expect("an id");
         all.into_iter().find(|webhook| webhook.id.as_str() == id).expect("the webhook")
     }
@@ -71,7 +71,13 @@ async fn events_are_taken_as_texts_and_as_enum_values_in_the_query_and_in_variab
         createWebhook(input: { url: "https://example.com/hooks", events: $events }) { events } }"#;
     let made = data(rig.execute(&Ok(owner()), query, json!({ "events": expected })).await);
     assert_eq!(made["createWebhook"]["events"], expected);
-    let open: Vec<_> = rig.registry().open_webhooks().map(|webhook| webhook.events).collect();
+    let open: Vec<_> = rig
+        .registry()
+        .open_webhooks()
+        .expect("all are readable")
+        .into_iter()
+        .map(|webhook| webhook.events)
+        .collect();
     assert_eq!(open, vec![vec![EventType::PaymentReceived, EventType::PaymentFailed]; 4]);
 }
 
@@ -203,31 +209,57 @@ async fn an_update_changes_what_it_names() {
 
 #[tokio::test]
 async fn a_rotated_secret_signs_beside_the_previous_one_for_a_while() {
-    let rig = Rig::new().await;
-    let made = rig.create(minimal()).await;
-    let (id, mut before) = (made["id"].clone(), made["secret"].clone());
     for (overlap, hours) in [("", Some(24)), (", overlapHours: 1", Some(1)), (", overlapHours: 0", None)] {
-        let rotate =
-            format!("mutation {{ rotateWebhookSecret(id: {id}{overlap}) {{ secret secretRotatesUntil }} }}");
+        let rig = Rig::new().await;
+        let made = rig.create(minimal()).await;
+        let id = made["id"].clone();
         let now = rig.api().clock.wall();
-        let rotated = rig.owner(&rotate).await["rotateWebhookSecret"].clone();
-        assert_ne!(rotated["secret"], before, "{overlap}");
+        let rotated = rig.rotate(&id, overlap).await;
+        assert_ne!(rotated["secret"], made["secret"], "{overlap}");
         let end = rig.open(&id).keys.overlap_ends().map(|end| end.since(now).as_secs() / 3600);
         assert_eq!(end, hours, "{overlap}");
         assert_eq!(rotated["secretRotatesUntil"].is_string(), hours.is_some(), "{rotated}");
-        let secret = |text: &Value| WebhookSecret::parse(text.as_str().expect("a text")).expect("a secret");
-        let keys = WebhookKeys::rotating(
-            &secret(&rotated["secret"]),
-            &secret(&before),
-            now.after(Duration::from_secs(60)),
+        assert_eq!(
+            rig.signs_with_both(&id, &rotated["secret"], &made["secret"]),
+            hours.is_some(),
+            "{overlap}"
         );
-        let both = keys.expect("two secrets").sign("evt_1", now, b"{}");
-        let signed = rig.open(&id).keys.sign("evt_1", now, b"{}");
-        assert_eq!(signed == both, hours.is_some(), "{overlap}");
-        before = rotated["secret"].clone();
     }
+    let rig = Rig::new().await;
+    let id = rig.create(minimal()).await["id"].clone();
     let rotate = format!("mutation {{ rotateWebhookSecret(id: {id}, overlapHours: 169) {{ id }} }}");
     assert_eq!(rig.refused(&rotate).await.code(), "VALIDATION_ERROR");
+}
+
+#[tokio::test]
+async fn rotated_again_within_the_overlap_the_secret_that_receivers_have_goes_on_for_as_long_as_was_promised()
+{
+    let rig = Rig::new().await;
+    let made = rig.create(minimal()).await;
+    let id = made["id"].clone();
+    let lost = rig.rotate(&id, "").await;
+    let again = rig.rotate(&id, ", overlapHours: 1").await;
+    assert_eq!(again["secretRotatesUntil"], lost["secretRotatesUntil"]);
+    assert!(rig.signs_with_both(&id, &again["secret"], &made["secret"]));
+    let at_once = rig.rotate(&id, ", overlapHours: 0").await;
+    assert_eq!(at_once["secretRotatesUntil"], Value::Null, "what was stolen is withdrawn");
+}
+
+impl Rig {
+    async fn rotate(&self, id: &Value, overlap: &str) -> Value {
+        let query =
+            format!("mutation {{ rotateWebhookSecret(id: {id}{overlap}) {{ secret secretRotatesUntil }} }}");
+        self.owner(&query).await["rotateWebhookSecret"].clone()
+    }
+
+    /// Whether what goes out now is signed with these two.
+    fn signs_with_both(&self, id: &Value, current: &Value, previous: &Value) -> bool {
+        let secret = |text: &Value| WebhookSecret::parse(text.as_str().expect("a text")).expect("a secret");
+        let now = self.api().clock.wall();
+        let until = now.after(Duration::from_secs(60));
+        let keys = WebhookKeys::rotating(&secret(current), &secret(previous), until).expect("two secrets");
+        self.open(id).keys.sign("evt_1", now, b"{}") == keys.sign("evt_1", now, b"{}")
+    }
 }
 
 #[tokio::test]

@@ -148,7 +148,13 @@ async fn secrets_are_sealed_anew_with_the_key_that_seals_now() {
     rig.tasks.spawn(hookline_registry::follow(rig.log.clone(), Sealer::new(&new), tell));
     let known = known.wait_for(Option::is_some).await.expect("read").clone().expect("a registry");
     assert_eq!(known.gateways_with_secrets().count(), 1, "opened with the new key alone");
-    assert!(known.open_webhooks().all(|webhook| !webhook.paused && webhook.keys.overlap_ends().is_some()));
+    assert!(
+        known
+            .open_webhooks()
+            .expect("all are readable")
+            .iter()
+            .all(|webhook| !webhook.paused && webhook.keys.overlap_ends().is_some())
+    );
 }
 
 /// What becomes of the next puts.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hookline_event_log::{Change, Log, Partition, ReadError, Table, TableName, TableWatch};
-use hookline_schemas::delivery::NotARecord;
 use hookline_schemas::ids::WebhookId;
 use hookline_schemas::seal::Sealer;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use crate::known::Registry;
 
@@ -20,14 +20,11 @@ pub enum FollowError {
     /// The log can't be read.
     #[error("failed to read the table control")]
     Read(#[from] ReadError),
-    /// Its events would be passed by.
-    #[error("webhook {webhook} was written by a later version: run that one")]
-    LaterVersion {
+    /// For those who deliver: its events would be passed by. Everybody else goes on.
+    #[error("webhook {webhook} can't be read: a later version has written it, run that one")]
+    Unreadable {
         /// Which.
         webhook: WebhookId,
-        /// What was not understood.
-        #[source]
-        source: NotARecord,
     },
 }
 
@@ -36,7 +33,7 @@ pub enum FollowError {
 ///
 /// # Errors
 ///
-/// If the table can't be read, or holds a webhook that this version does not understand.
+/// If the table can't be read.
 pub async fn follow<L: Log>(
     log: L,
     sealer: Sealer,
@@ -46,10 +43,11 @@ pub async fn follow<L: Log>(
     let mut registry = Registry::default();
     let mut is_loaded = false;
     let mut again = tokio::time::interval(TRY_AGAIN);
+    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             change = watch.next() => match change {
-                Ok(Change::Entry(entry)) => registry.take(entry, &sealer)?,
+                Ok(Change::Entry(entry)) => registry.take(entry, &sealer),
                 Ok(Change::Loaded) => is_loaded = true,
                 Err(ReadError::Closed) => return Ok(()),
                 Err(error) => return Err(error.into()),

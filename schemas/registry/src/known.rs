@@ -35,6 +35,8 @@ pub struct Registry {
     fence: Arc<Fence>,
     /// What no key of ours opens, to be tried again.
     unopened: BTreeMap<Bytes, Entry>,
+    /// Webhooks that this version does not understand: they must not be taken for none.
+    unreadable: BTreeSet<WebhookId>,
     /// What a writer that had been deposed has written over.
     overwritten: BTreeSet<Bytes>,
 }
@@ -79,10 +81,26 @@ impl Registry {
 
     /// The webhooks as the dispatcher needs them. One whose secrets can't be opened is among them, paused: what is
     /// meant for it waits.
-    pub fn open_webhooks(&self) -> impl Iterator<Item = Webhook> {
-        self.webhooks
-            .values()
-            .filter_map(|known| known.opened.clone().or_else(|| known.record.without_secrets().ok()))
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError::Unreadable`] if there is one that this version does not understand: without it, its events
+    /// would be passed by.
+    pub fn open_webhooks(&self) -> Result<Vec<Webhook>, FollowError> {
+        if let Some(webhook) = self.unreadable.first() {
+            return Err(FollowError::Unreadable { webhook: webhook.clone() });
+        }
+        let unreadable = |record: &WebhookRecord| FollowError::Unreadable { webhook: record.id.clone() };
+        let open = |known: &Arc<Known<WebhookRecord, Webhook>>| match &known.opened {
+            Some(opened) => Ok(opened.clone()),
+            None => known.record.without_secrets().map_err(|_| unreadable(&known.record)),
+        };
+        self.webhooks.values().map(open).collect()
+    }
+
+    /// Whether what is known of this key is older than what stands there, because no key of ours opens that.
+    pub fn is_unopened(&self, key: &[u8]) -> bool {
+        self.unopened.contains_key(key)
     }
 
     /// When the gateways change by the passing of time alone.
@@ -112,43 +130,50 @@ impl Registry {
 
     /// Tries again what could not be opened; whether anything has changed.
     pub(crate) fn open_again(&mut self, sealer: &Sealer) -> bool {
-        let before = self.unopened.len();
-        for entry in std::mem::take(&mut self.unopened).into_values() {
-            // It was read before.
-            let _ = self.take_current(entry, sealer);
+        let waiting = std::mem::take(&mut self.unopened);
+        let before = waiting.len();
+        for entry in waiting.into_values() {
+            self.take_current(entry, sealer);
         }
         self.unopened.len() != before
     }
 
     /// Takes what the watch shows.
-    pub(crate) fn take(&mut self, entry: Entry, sealer: &Sealer) -> Result<(), FollowError> {
+    pub(crate) fn take(&mut self, entry: Entry, sealer: &Sealer) {
         self.version = self.version.max(entry.version.next().0);
         if OwnerMarker::is_key(&entry.key) {
             if entry.value.is_some() {
                 Arc::make_mut(&mut self.fence).owner(entry.partition, entry.epoch, entry.version);
             }
-            return Ok(());
+            return;
         }
+        let key = entry.key.clone();
+        let name = String::from_utf8_lossy(&key).into_owned();
         if self.fence.judge(&entry) == Verdict::LateForeign {
-            tracing::warn!(key = %String::from_utf8_lossy(&entry.key), "a control that had been deposed wrote an entry: it does not count");
-            self.overwritten.insert(entry.key);
-            return Ok(());
+            tracing::warn!(key = name, "a control that had been deposed wrote an entry: it does not count");
+            self.overwritten.insert(key);
+            return;
         }
-        self.overwritten.remove(&entry.key);
-        self.unopened.remove(&entry.key);
-        self.take_current(entry, sealer)
+        self.overwritten.remove(&key);
+        self.unopened.remove(&key);
+        self.take_current(entry, sealer);
+        if self.unopened.contains_key(&key) {
+            tracing::error!(
+                key = name,
+                "no key of this process opens the secrets of an entry: what was known of it stays, a gateway that was \
+                 not known takes nothing, and what is meant for a webhook that was not waits; give this process the key"
+            );
+        }
     }
 
-    fn take_current(&mut self, entry: Entry, sealer: &Sealer) -> Result<(), FollowError> {
+    fn take_current(&mut self, entry: Entry, sealer: &Sealer) {
         let name = String::from_utf8_lossy(&entry.key).into_owned();
         if let Some(id) = name.strip_prefix(GatewayRecord::PREFIX) {
             self.take_gateway(GatewayId::new(id), entry, sealer);
-            Ok(())
         } else if let Some(id) = name.strip_prefix(WebhookRecord::PREFIX) {
-            self.take_webhook(WebhookId::new(id), entry, sealer)
+            self.take_webhook(WebhookId::new(id), entry, sealer);
         } else {
             tracing::warn!(key = name, "left out an entry of a kind that this version does not know");
-            Ok(())
         }
     }
 
@@ -164,29 +189,32 @@ impl Registry {
                 return tracing::error!(gateway = %id, %error, "left out a gateway that is not of this version");
             }
         };
-        let opened = record.open(sealer);
-        if let Err(error) = &opened {
-            tracing::error!(gateway = %id, %error, "the secrets of a gateway can't be opened: give this process the key");
+        let opened = record.open(sealer).ok();
+        if opened.is_none() {
             self.unopened.insert(entry.key.clone(), entry);
         }
-        keep(&mut self.gateways, id, record, opened.ok());
+        keep(&mut self.gateways, id, record, opened);
     }
 
-    /// A webhook that can't be read must not be taken for none: its events would be passed by.
-    fn take_webhook(&mut self, id: WebhookId, entry: Entry, sealer: &Sealer) -> Result<(), FollowError> {
+    fn take_webhook(&mut self, id: WebhookId, entry: Entry, sealer: &Sealer) {
+        self.unreadable.remove(&id);
         let Some(value) = entry.value.as_deref() else {
             self.webhooks.remove(&id);
-            return Ok(());
+            return;
         };
-        let record: WebhookRecord =
-            decode(value).map_err(|source| FollowError::LaterVersion { webhook: id.clone(), source })?;
-        let opened = record.open(sealer);
-        if let Err(error) = &opened {
-            tracing::error!(webhook = %id, %error, "the secrets of a webhook can't be opened: what is meant for it waits; give this process the key");
+        let record: WebhookRecord = match decode(value) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::error!(webhook = %id, %error, "a webhook is not of this version");
+                self.unreadable.insert(id);
+                return;
+            }
+        };
+        let opened = record.open(sealer).ok();
+        if opened.is_none() {
             self.unopened.insert(entry.key.clone(), entry);
         }
-        keep(&mut self.webhooks, id, record, opened.ok());
-        Ok(())
+        keep(&mut self.webhooks, id, record, opened);
     }
 }
 

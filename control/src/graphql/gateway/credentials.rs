@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hookline_event_log::Log;
 use hookline_registry::{ApiSecret, ConnectionStatus, GatewayRecord, Registry};
+use hookline_schemas::gateway::MAX_SHARED;
 use hookline_schemas::seal::{Sealed, Sealer};
 use hookline_schemas::secret::Secret;
 use hookline_schemas::time::Timestamp;
@@ -15,9 +16,6 @@ use crate::cloudpayments::{Refused, Site};
 use crate::error::ApiError;
 use crate::graphql::Api;
 use crate::graphql::text::invalid;
-
-/// So many gateways can take part in the shared URL: the edge tries them one after the other.
-const MAX_SHARED: usize = 64;
 
 /// So many secrets of a gateway count at once.
 const MAX_SECRETS: usize = 4;
@@ -33,8 +31,9 @@ pub(super) fn sealed(
     ApiSecret { sealed, is_verified, until: None }
 }
 
-/// Takes a new secret: accepted, it takes the place of all others; otherwise those that count go on, and it waits
-/// before them. `opened` are the secrets that the record has, where they can be opened.
+/// Takes a new secret: accepted, it takes the place of all others, unless it is the newest that counts: then nothing
+/// changes, so that an overlap goes on. Otherwise those that count go on, and it waits before them. `opened` are the
+/// secrets that the record has, where they can be opened.
 pub(super) fn replace(
     record: &mut GatewayRecord,
     opened: Option<&[Secret]>,
@@ -42,27 +41,39 @@ pub(super) fn replace(
     now: Timestamp,
 ) {
     let (new, text) = new;
-    if new.is_verified {
-        record.secrets = vec![new];
-        return;
-    }
     let newest_counting = record.secrets.iter().position(|secret| secret.counts(now));
     let is_known = newest_counting.is_some_and(|at| opened.and_then(|opened| opened.get(at)) == Some(text));
     record.secrets.retain(|secret| secret.counts(now));
-    if !is_known {
-        record.secrets.insert(0, new);
+    match (is_known, new.is_verified) {
+        (true, _) => {}
+        (false, true) => record.secrets = vec![new],
+        (false, false) => record.secrets.insert(0, new),
     }
 }
 
 /// Puts an accepted secret before those that count, which cease to at the end of the overlap.
-pub(super) fn rotate(record: &mut GatewayRecord, new: ApiSecret, overlap: Duration, now: Timestamp) {
+///
+/// # Errors
+///
+/// If so many count already: none of them may cease to before its time.
+pub(super) fn rotate(
+    record: &mut GatewayRecord,
+    new: ApiSecret,
+    overlap: Duration,
+    now: Timestamp,
+) -> Result<(), ApiError> {
     let end = now.after(overlap);
     record.secrets.retain(|secret| secret.counts(now) && end > now);
+    if record.secrets.len() >= MAX_SECRETS {
+        let details =
+            format!("{MAX_SECRETS} secrets count already: wait until an overlap ends, or rotate with none");
+        return Err(invalid("overlapHours", details));
+    }
     for secret in &mut record.secrets {
         secret.until = Some(secret.until.map_or(end, |until| until.min(end)));
     }
     record.secrets.insert(0, new);
-    record.secrets.truncate(MAX_SECRETS);
+    Ok(())
 }
 
 impl<L: Log> Api<L> {

@@ -24,7 +24,7 @@ pub(crate) enum GatewayType {
 pub(crate) enum GatewayStatus {
     /// It accepts the credentials.
     Connected,
-    /// It could not be asked. It is asked again every minute.
+    /// It could not be asked, or another gateway has this Public ID or secret by now. It is asked again every minute.
     Unavailable,
     /// It does not accept the credentials: configure the gateway again.
     InvalidCredentials,

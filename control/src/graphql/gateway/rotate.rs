@@ -40,7 +40,7 @@ pub(super) async fn rotate<L: Log>(
         let mut record = api.managed_gateway(caller, registry, id)?.clone();
         api.judge_accepted(registry, &record, secret, now)?;
         let new = credentials::sealed(&api.sealer, &record, secret, true);
-        credentials::rotate(&mut record, new, overlap, now);
+        credentials::rotate(&mut record, new, overlap, now)?;
         record.connection = Connection { status: ConnectionStatus::Connected, checked_at: now };
         Ok(Change::gateway(&record))
     };

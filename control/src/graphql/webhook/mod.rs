@@ -119,8 +119,8 @@ impl<L: Log> WebhookMutations<L> {
     }
 
     /// Gives a webhook a new secret, while the previous one signs as well for a while: then X-IZI-Signature is by the
-    /// previous one, X-IZI-Signature-Next by the new one, and webhook-signature by both. The new secret is in this
-    /// answer only. OWNER or ADMIN; a token for some clubs rotates those of webhooks of its clubs.
+    /// previous one, X-IZI-Signature-Next by the new one, and webhook-signature by both. Again within that time, the new
+    /// one alone is replaced. The new secret is in this answer only. OWNER or ADMIN; a token for some clubs rotates those of webhooks of its clubs.
     #[graphql(complexity = "50 + child_complexity")]
     async fn rotate_webhook_secret(
         &self,

@@ -45,7 +45,7 @@ pub(crate) struct WebhookHeader {
 }
 
 /// Where an organization wants events to be posted.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Clone, SimpleObject)]
 pub(crate) struct Webhook {
     /// Its id.
     id: ID,

@@ -25,7 +25,9 @@ pub(super) fn sealed(sealer: &Sealer, id: &WebhookId, secret: &Secret) -> Sealed
     Sealed::new(sealer, &WebhookRecord::secret_place(id), secret)
 }
 
-/// Takes a new secret; the one before signs as well until the overlap ends.
+/// Takes a new secret; the one before signs as well until the overlap ends. While an overlap goes on, the one before
+/// it stays what signs as well, for as long as was promised: it is the one that receivers have, and the one in between
+/// may have reached nobody.
 pub(super) fn rotate(
     record: &mut WebhookRecord,
     secret: &Secret,
@@ -36,5 +38,10 @@ pub(super) fn rotate(
     let new = sealed(sealer, &record.id, secret);
     let before = std::mem::replace(&mut record.secret, new);
     let until = now.after(overlap);
-    record.previous = (until > now).then_some(WebhookSecretRecord { sealed: before, until });
+    let goes_on = record.previous.as_ref().is_some_and(|previous| previous.until > now);
+    if until <= now {
+        record.previous = None;
+    } else if !goes_on {
+        record.previous = Some(WebhookSecretRecord { sealed: before, until });
+    }
 }

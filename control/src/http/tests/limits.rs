@@ -40,16 +40,19 @@ async fn a_token_has_its_limit_and_hears_when_to_come_again() {
 }
 
 #[tokio::test]
-async fn strangers_share_one_limit_and_good_tokens_have_nothing_to_do_with_it() {
+async fn strangers_share_two_limits_and_good_tokens_have_nothing_to_do_with_them() {
     let stage = Stage::with(2, TIMEOUT).await;
     let good = stage.token("user_1", NEW);
     stage.ask(Some(&good), "{ subject }").await;
     let expired = stage.token("user_1", Duration::from_secs(3600));
     let forged = format!("{expired}x");
-    let tokens = [None, Some(expired.as_str()), Some(forged.as_str())];
-    for (token, left) in tokens.into_iter().cycle().zip((2..20).rev()) {
-        let told = stage.ask(token, "{ __typename }").await;
-        assert_eq!(headers(&told), (20, left, 1));
+    for left in (1..20).rev() {
+        let told = stage.ask(None, "{ __typename }").await;
+        assert_eq!(headers(&told), (20, left, 1), "without a token");
+    }
+    for (token, left) in [&expired, &forged].into_iter().cycle().zip((2..20).rev()) {
+        let told = stage.ask(Some(token), "{ __typename }").await;
+        assert_eq!(headers(&told), (20, left, 1), "with a bad one");
     }
     let mut get = stage.request(Some("no.such.token"), "");
     *get.method_mut() = http::Method::GET;
@@ -57,6 +60,7 @@ async fn strangers_share_one_limit_and_good_tokens_have_nothing_to_do_with_it() 
     let three = json!(vec![json!({ "query": "{ __typename }" }); 3]);
     assert_eq!(stage.post(None, &three).await.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(stage.ask(None, "{ __typename }").await.code(), "RATE_LIMITED", "the refused one cost one");
+    assert_eq!(headers(&stage.ask(Some(&expired), "{ __typename }").await), (20, 0, 1), "the last one");
     assert_eq!(stage.ask(Some(&expired), "{ __typename }").await.code(), "RATE_LIMITED");
     let told = stage.ask(Some(&good), "{ subject }").await;
     assert_eq!((told.status, headers(&told)), (StatusCode::OK, (2, 0, 1)));
