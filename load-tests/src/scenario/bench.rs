@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use hookline_schemas::event::EventType;
 use hookline_schemas::ids::{GatewayId, WebhookId};
 use hookline_schemas::secret::{Secret, WebhookSecret};
@@ -153,6 +153,20 @@ impl Bench {
         report.require(forgotten == 0, || format!("the receiver's record lacks {forgotten} deliveries"));
         report.require(!ledger.entries.is_empty(), || "nothing was posted".to_owned());
         Ok((report, deliveries))
+    }
+
+    /// Which of these texts stand in what the processes have printed.
+    pub(super) fn printed(&self, texts: &[String]) -> anyhow::Result<Vec<String>> {
+        let mut printed = Vec::new();
+        for entry in std::fs::read_dir(self.directory.path())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                printed.push(String::from_utf8_lossy(&std::fs::read(&path)?).into_owned());
+            }
+        }
+        ensure!(printed.iter().any(|text| text.contains("listening")), "the processes have printed nothing");
+        let is_printed = |text: &&String| printed.iter().any(|printed| printed.contains(text.as_str()));
+        Ok(texts.iter().filter(is_printed).cloned().collect())
     }
 
     /// Removes the directory of the run, unless there is something to look for in it.

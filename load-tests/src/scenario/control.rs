@@ -4,7 +4,7 @@
 //! The course, under a steady load for the gateway and the webhook of the configuration: gateways and webhooks are
 //! registered one after the other, and each process is asked time and again until it knows them. Then the active
 //! control is killed while several writers register, and the one that stood by takes its place. At the end the
-//! brokers' files are searched for the secrets.
+//! brokers' files, and what the processes have printed, are searched for the secrets.
 
 mod propagation;
 mod succession;
@@ -153,6 +153,8 @@ async fn conclude(
     let found = scene.brokers.holds(&changed.secrets, ORGANIZATION).await?;
     report.figure("secrets_searched_for", changed.secrets.len());
     report.require(found.is_empty(), || format!("the brokers' files hold {} secrets in clear", found.len()));
+    let printed = scene.bench.printed(&changed.secrets)?;
+    report.require(printed.is_empty(), || format!("the processes have printed {} secrets", printed.len()));
     Ok(report)
 }
 

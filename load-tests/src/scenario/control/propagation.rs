@@ -29,25 +29,28 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const CONFIGURE: &str = "mutation($input: PaymentGatewayInput!) {
     configurePaymentGateway(input: $input) { id isActive } }";
+const DELETE: &str = "mutation($id: ID!) { deleteWebhook(id: $id) }";
 const CREATE: &str = "mutation($input: CreateWebhookInput!) { createWebhook(input: $input) { id secret } }";
 
 /// From the answer until the last process knew it, in milliseconds, of each change.
 pub(super) struct Propagation {
     gateways: Vec<f64>,
     webhooks: Vec<f64>,
+    deletions: Vec<f64>,
 }
 
 impl Propagation {
     pub(super) fn report(&self, report: &mut Report) {
-        let Self { gateways, webhooks } = self;
+        let Self { gateways, webhooks, deletions } = self;
         report.figure("gateway_changes", gateways.len());
         report.figure("gateway_everywhere_median_ms", rounded(median(gateways)));
         report.figure("gateway_everywhere_slowest_ms", rounded(slowest(gateways)));
         report.figure("webhook_changes", webhooks.len());
         report.figure("webhook_everywhere_median_ms", rounded(median(webhooks)));
         report.figure("webhook_everywhere_slowest_ms", rounded(slowest(webhooks)));
+        report.figure("deletion_everywhere_slowest_ms", rounded(slowest(deletions)));
         let bound = WITHIN.as_secs_f64() * 1000.0;
-        for (what, all) in [("gateway", gateways), ("webhook", webhooks)] {
+        for (what, all) in [("gateway", gateways), ("webhook", webhooks), ("deletion", deletions)] {
             let slowest = slowest(all);
             report.require(!all.is_empty() && slowest <= bound, || {
                 format!("a {what} was known everywhere after {slowest:.0} ms, and not within {bound:.0} ms")
@@ -72,7 +75,8 @@ pub(super) async fn measure(
     fleet: &mut Fleet,
     client: &GraphQl,
 ) -> anyhow::Result<(Propagation, Vec<String>)> {
-    let mut propagation = Propagation { gateways: Vec::new(), webhooks: Vec::new() };
+    let (gateways, webhooks, deletions) = (Vec::new(), Vec::new(), Vec::new());
+    let mut propagation = Propagation { gateways, webhooks, deletions };
     let mut secrets = Vec::new();
     let dispatchers: Vec<String> =
         fleet.names().into_iter().filter(|name| name.starts_with("dispatcher")).map(str::to_owned).collect();
@@ -83,7 +87,10 @@ pub(super) async fn measure(
         propagation.gateways.push(until_edges_know(scene, &gateway, number).await?);
         let (webhook, secret) = create(client, number).await?;
         secrets.push(secret);
-        propagation.webhooks.push(until_dispatchers_know(scene, &dispatchers, &webhook).await?);
+        propagation.webhooks.push(until_dispatchers(scene, &dispatchers, &webhook, true).await?);
+        let deleted = client.ask(DELETE, &json!({ "id": webhook })).await?;
+        ensure!(deleted.is_good(), "{deleted:?}");
+        propagation.deletions.push(until_dispatchers(scene, &dispatchers, &webhook, false).await?);
     }
     Ok((propagation, secrets))
 }
@@ -134,14 +141,15 @@ async fn until_edges_know(scene: &Scene<'_>, gateway: &str, number: u16) -> anyh
     Ok(slowest(&try_join_all(looks).await?))
 }
 
-/// A dispatcher knows a webhook once it tells of it.
-async fn until_dispatchers_know(
+/// A dispatcher knows a webhook as long as it tells of it.
+async fn until_dispatchers(
     scene: &Scene<'_>,
     dispatchers: &[Admin],
     webhook: &WebhookId,
+    know: bool,
 ) -> anyhow::Result<f64> {
     let looks = dispatchers.iter().map(|admin| {
-        until(scene, async move || Ok(admin.get(&format!("/webhooks/{webhook}")).await.is_ok()))
+        until(scene, async move || Ok(admin.get(&format!("/webhooks/{webhook}")).await.is_ok() == know))
     });
     Ok(slowest(&try_join_all(looks).await?))
 }
@@ -167,14 +175,15 @@ mod tests {
 
     #[test]
     fn a_change_that_came_late_fails_the_report() {
-        for (gateways, webhooks, pass) in [
-            (vec![5.0, 900.0], vec![7.0], true),
-            (vec![5.0, 1_001.0], vec![7.0], false),
-            (vec![5.0], vec![1_500.0], false),
-            (vec![5.0], Vec::new(), false),
+        for (gateways, webhooks, deletions, pass) in [
+            (vec![5.0, 900.0], vec![7.0], vec![7.0], true),
+            (vec![5.0, 1_001.0], vec![7.0], vec![7.0], false),
+            (vec![5.0], vec![1_500.0], vec![7.0], false),
+            (vec![5.0], vec![7.0], vec![1_500.0], false),
+            (vec![5.0], Vec::new(), vec![7.0], false),
         ] {
             let mut report = Report::new("control", &Verdict { pass: true, ..Verdict::default() });
-            Propagation { gateways, webhooks }.report(&mut report);
+            Propagation { gateways, webhooks, deletions }.report(&mut report);
             assert_eq!(report.pass, pass, "{report:?}");
         }
     }
