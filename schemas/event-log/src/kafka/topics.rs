@@ -217,13 +217,15 @@ impl<'a> Opening<'a> {
             let answers: Result<Vec<ConfigResource>, _> =
                 answered.map_err(|error| self.unreachable(error))?.into_iter().collect();
             match answers {
-                Ok(answers) => {
+                Ok(answers) if self.is_over() || answers.iter().all(is_known) => {
                     let named = answers.into_iter().filter_map(|resource| match &resource.specifier {
                         OwnedResourceSpecifier::Topic(name) => Some((name.clone(), resource)),
                         OwnedResourceSpecifier::Group(_) | OwnedResourceSpecifier::Broker(_) => None,
                     });
                     return Ok(named.collect());
                 }
+                // A broker that has not heard of the topic yet says so, or says nothing of its settings.
+                Ok(_) => tokio::time::sleep(ASK_AGAIN).await,
                 Err(RDKafkaErrorCode::UnknownTopicOrPartition) if !self.is_over() => {
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
@@ -240,6 +242,11 @@ impl<'a> Opening<'a> {
 
 fn found<'a>(metadata: &'a Metadata, spec: &Spec) -> Option<&'a MetadataTopic> {
     metadata.topics().iter().find(|topic| topic.name() == spec.name && topic.error().is_none())
+}
+
+/// Every topic has settings; a broker that names none does not know it yet.
+const fn is_known(resource: &ConfigResource) -> bool {
+    !resource.entries.is_empty()
 }
 
 fn has_leaders(topic: &MetadataTopic) -> bool {
@@ -398,6 +405,12 @@ mod tests {
         });
         let specifier = OwnedResourceSpecifier::Topic("hookline.events".to_owned());
         ConfigResource { specifier, entries: entries.collect() }
+    }
+
+    #[test]
+    fn a_broker_that_names_no_settings_does_not_know_the_topic_yet() {
+        assert!(is_known(&stored(&[("cleanup.policy", "delete")])));
+        assert!(!is_known(&stored(&[])));
     }
 
     /// The settings of a good topic, with these in their place.
