@@ -163,6 +163,8 @@ async fn a_webhook_that_comes_again_under_its_id_is_not_disabled() {
     let running = start(open(directory.path()), settings(), known());
     append(&running.log, &event(1)).await;
     until("disabled", async || running.status("wh").await.state == EndpointState::Disabled).await;
+    // What is on its way into the lane would find the webhook that has come again.
+    until("parked", async || running.status("wh").await.backlog == 1).await;
     running.change_webhooks(Vec::new());
     let is_known = async || !running.endpoints().statuses().await.expect("it runs").is_empty();
     until("deleted", async || !is_known().await).await;
