@@ -17,5 +17,6 @@ pub mod process;
 pub mod receiver;
 pub mod report;
 pub mod scenario;
+mod serve;
 pub mod simulator;
 pub mod zoo;

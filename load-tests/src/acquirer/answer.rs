@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::{OpenSite, Profile, State, account, locked, notifications};
+use super::{OpenSite, Profile, State, account, notifications};
+use crate::serve::locked;
 
 /// No request of hookline is longer.
 const MAX_BODY_BYTES: usize = 1024 * 1024;

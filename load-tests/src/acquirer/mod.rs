@@ -12,7 +12,7 @@ mod notifications;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -26,6 +26,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use notifications::NotificationSettings;
+
+use crate::serve::{locked, serve};
 
 /// Paths that are counted one by one; requests at further ones are answered and not counted.
 const MAX_PATHS: usize = 1_000;
@@ -105,7 +107,9 @@ impl Acquirer {
         let state = Arc::new(State { sites: Mutex::new(sites.collect()), requests: Mutex::default() });
         let stop = CancellationToken::new();
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, Arc::clone(&state), stop.clone()));
+        let shared = Arc::clone(&state);
+        let connection = move |stream| serve_connection(stream, Arc::clone(&shared));
+        server.spawn(serve(listener, stop.clone(), connection));
         Ok(Self { address, state, stop, server })
     }
 
@@ -170,25 +174,6 @@ impl State {
             *count += 1;
         } else if requests.len() < MAX_PATHS {
             requests.insert(path.to_owned(), 1);
-        }
-    }
-}
-
-/// A panic elsewhere does not make the record untrue.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn serve(listener: TcpListener, state: Arc<State>, stop: CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            // Too many open files, or a connection that went before it was taken: the next may do better.
-            Ok((stream, _)) = listener.accept() => {
-                connections.spawn(serve_connection(stream, Arc::clone(&state)));
-            }
-            Some(_) = connections.join_next() => {}
         }
     }
 }

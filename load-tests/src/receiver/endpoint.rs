@@ -12,7 +12,8 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use rand::Rng;
 
-use super::{Delivery, Endpoint, Fault, Profile, State, locked};
+use super::{Delivery, Endpoint, Fault, Profile, State};
+use crate::serve::locked;
 
 /// The tolerance that Standard Webhooks recommends, in seconds.
 const TOLERANCE_SECONDS: u64 = 300;

@@ -10,7 +10,7 @@ mod endpoint;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -27,6 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::serve::{locked, serve};
 use endpoint::OpenEndpoint;
 
 /// How an endpoint behaves.
@@ -166,7 +167,9 @@ impl Receiver {
         });
         let stop = CancellationToken::new();
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, Arc::clone(&state), stop.clone()));
+        let shared = Arc::clone(&state);
+        let connection = move |stream| serve_connection(stream, Arc::clone(&shared));
+        server.spawn(serve(listener, stop.clone(), connection));
         Ok(Self { address, state, stop, server })
     }
 
@@ -225,25 +228,6 @@ impl State {
 
 fn path(webhook: &WebhookId) -> String {
     format!("/hooks/{webhook}")
-}
-
-/// A panic elsewhere does not make the record untrue.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn serve(listener: TcpListener, state: Arc<State>, stop: CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            // Too many open files, or a connection that went before it was taken: the next may do better.
-            Ok((stream, _)) = listener.accept() => {
-                connections.spawn(serve_connection(stream, Arc::clone(&state)));
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
 }
 
 async fn serve_connection(stream: TcpStream, state: Arc<State>) {

@@ -2,7 +2,7 @@
 //! one that stood by takes its place.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -14,6 +14,7 @@ use super::Scene;
 use crate::graphql::GraphQl;
 use crate::report::{Report, rounded};
 use crate::scenario::fleet::Fleet;
+use crate::serve::locked;
 
 /// Who write at once.
 const WRITERS: u16 = 4;
@@ -116,9 +117,4 @@ async fn urls(client: &GraphQl) -> anyhow::Result<Vec<String>> {
     let webhooks = answer.data("/webhooks").as_array().context("no list")?;
     let url = |webhook: &Value| Some(webhook.get("url")?.as_str()?.to_owned());
     Ok(webhooks.iter().filter_map(url).collect())
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Nothing between lock and unlock can be left half-done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
