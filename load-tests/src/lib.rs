@@ -1,10 +1,13 @@
 //! hookline under load, seen from outside: it talks over sockets and shares nothing but the contract.
 //!
-//! [`simulator`] is CloudPayments as a caller and writes down what was answered ([`simulator::Ledger`]);
-//! [`receiver`] is the integrators and writes down what came; [`checker`] compares the two and says whether
-//! hookline's promises were kept. [`zoo`] holds receivers that do their worst; [`acquirer`] is CloudPayments'
-//! API, which hookline asks, and [`graphql`] a client of hookline's own. [`scenario`] runs hookline itself as a child
-//! process between them.
+//! Who is who. CloudPayments is played twice: [`simulator`] is its load, payments as fast as they go and without a
+//! memory of them, and writes down what was answered ([`simulator::Ledger`]); [`acquirer`] is its books: sites with
+//! transactions, orders and refunds, which payers pay, the merchant changes in his cabinet and hookline asks by the
+//! API, each change with the notification that it has. Both write bodies by [`fixtures`] and post them again by
+//! [`simulator::RetryRule`]. The integrators are [`receiver`], which writes down what came, and [`zoo`], receivers that
+//! do their worst. [`checker`] compares what was posted with what came and says whether hookline's promises were kept.
+//! [`graphql`] and [`admin`] are clients of hookline's own; [`scenario`] runs hookline itself as a child process
+//! between them.
 
 pub mod acquirer;
 pub mod admin;

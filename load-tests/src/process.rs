@@ -163,6 +163,8 @@ impl Launch {
     /// If the command fails; with what it said.
     pub async fn token(&self, organization: &str, role: &str) -> anyhow::Result<String> {
         let mut command = Command::new(&self.program);
+        let directory = self.config.parent().context("a configuration stands in a directory")?;
+        command.current_dir(directory);
         command.args(["token", "issue", "--organization", organization, "--role", role, "--config"]);
         let output = command.arg(&self.config).kill_on_drop(true).output();
         let output = tokio::time::timeout(ANSWER_WITHIN, output).await.context("no token in time")??;

@@ -1,4 +1,8 @@
-//! One request: counted, its site found by its login, answered as the site does, by the method's family.
+//! One request: counted, its site found by its login, answered as the site does, by the method's family, unless it
+//! was told to go wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use base64::Engine;
@@ -10,15 +14,16 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::faults::Fault;
 use super::fields::Fields;
-use super::{OpenSite, Profile, State, account, notifications};
-use crate::serve::locked;
+use super::site::{Desk, OpenSite};
+use super::{Profile, State, account, lists, notifications, orders, payments, refunds};
 
 /// No request of hookline is longer.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// What every method answers, with status 200.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Envelope {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,11 +53,25 @@ impl Envelope {
     pub(super) fn refused(reason: impl Into<String>) -> Self {
         Self { success: false, ..Self::said(reason) }
     }
+
+    /// What was done, or why not.
+    fn of(result: anyhow::Result<Self>) -> Self {
+        result.unwrap_or_else(|error| Self::refused(error.to_string()))
+    }
+}
+
+/// A request whose caller is known to be the site's merchant.
+struct Call {
+    /// `/payments/get`, without what may follow.
+    path: String,
+    /// `X-Request-ID`.
+    request_id: Option<String>,
+    fields: Fields,
 }
 
 /// Answers a request and counts it. An error closes the connection without an answer.
 pub(super) async fn answer(
-    state: &State,
+    state: &Arc<State>,
     request: Request<Incoming>,
 ) -> anyhow::Result<Response<Full<Bytes>>> {
     let (head, body) = request.into_parts();
@@ -61,8 +80,7 @@ pub(super) async fn answer(
     let Some((public_id, password)) = credentials(&head.headers) else {
         return Ok(unauthorized());
     };
-    let profile = locked(&state.sites).get(&public_id).map(|site| site.profile.clone());
-    match profile {
+    match state.at(&public_id, |site| site.profile.clone()).ok() {
         None => return Ok(unauthorized()),
         Some(Profile::Unavailable) => return Ok(empty(StatusCode::SERVICE_UNAVAILABLE)),
         Some(Profile::Hang(time)) => {
@@ -73,31 +91,95 @@ pub(super) async fn answer(
         Some(Profile::Garbage) => return Ok(garbage()),
         Some(Profile::Healthy) => {}
     }
-    let mut sites = locked(&state.sites);
-    let site = sites.get_mut(&public_id).filter(|site| has(site, &password));
-    let Some(site) = site else { return Ok(unauthorized()) };
+    if !state.at(&public_id, |site| site.has_password(&password))? {
+        return Ok(unauthorized());
+    }
     if head.method != Method::POST {
         return Ok(empty(StatusCode::METHOD_NOT_ALLOWED));
     }
     let Ok(fields) = Fields::read(&head.headers, &body) else {
         return Ok(empty(StatusCode::BAD_REQUEST));
     };
-    let segments: Vec<&str> = head.uri.path().split('/').skip(1).collect();
-    Ok(by_method(site, &segments, &fields).map_or_else(|| empty(StatusCode::NOT_FOUND), |found| json(&found)))
+    let request_id = head.headers.get("x-request-id").and_then(|value| value.to_str().ok());
+    let call = Call { path: head.uri.path().to_owned(), request_id: request_id.map(str::to_owned), fields };
+    answer_call(state, &public_id, &call).await
 }
 
-/// `None` where there is no such method.
-fn by_method(site: &mut OpenSite, segments: &[&str], fields: &Fields) -> Option<Envelope> {
-    match segments {
-        ["test"] => Some(account::test()),
-        ["site", "notifications", kind, "get"] => Some(notifications::get(site, kind)),
-        ["site", "notifications", kind, "update"] => Some(notifications::update(site, kind, fields)),
-        _ => None,
+/// Takes one of the site's places for as long as it lasts.
+async fn answer_call(
+    state: &Arc<State>,
+    public_id: &str,
+    call: &Call,
+) -> anyhow::Result<Response<Full<Bytes>>> {
+    let places = state.at(public_id, |site| Arc::clone(&site.places))?;
+    let Ok(_place) = places.try_acquire() else { return Ok(empty(StatusCode::TOO_MANY_REQUESTS)) };
+    let fault = state.at(public_id, |site| site.next_fault(&call.path))?;
+    let after = match fault {
+        Some(Fault::TooMany) => return Ok(empty(StatusCode::TOO_MANY_REQUESTS)),
+        Some(Fault::Unavailable) => return Ok(empty(StatusCode::SERVICE_UNAVAILABLE)),
+        Some(Fault::Refuse(reason)) => return Ok(json(&Envelope::refused(reason))),
+        Some(Fault::DoneThenSilent) => After::Silence,
+        Some(Fault::DoneThen503) => After::Unavailable,
+        Some(Fault::WithoutEnvelope) => After::ModelAlone,
+        Some(Fault::Hang(time)) => After::Answer(time),
+        None => After::Answer(Duration::ZERO),
+    };
+    let Some(envelope) = state.at(public_id, |site| process(site, call, &state.desk))? else {
+        return Ok(empty(StatusCode::NOT_FOUND));
+    };
+    match after {
+        After::Silence => bail!("the site falls silent"),
+        After::Unavailable => Ok(empty(StatusCode::SERVICE_UNAVAILABLE)),
+        After::ModelAlone => Ok(json(&serde_json::json!({ "Model": envelope.model }))),
+        After::Answer(time) => {
+            tokio::time::sleep(time).await;
+            Ok(json(&envelope))
+        }
     }
 }
 
-fn has(site: &OpenSite, password: &str) -> bool {
-    site.api_secrets.iter().any(|secret| secret.expose() == password)
+/// What follows a request that was processed.
+enum After {
+    Answer(Duration),
+    ModelAlone,
+    Unavailable,
+    Silence,
+}
+
+/// The answer to a call; that of the hour before, if it was made then and done. `None` where there is no such method.
+fn process(site: &mut OpenSite, call: &Call, desk: &Desk) -> Option<Envelope> {
+    let now = desk.now();
+    let key = call.request_id.clone().map(|id| (call.path.clone(), id));
+    if let Some(answered) = key.as_ref().and_then(|key| site.repeats.answered(key, now)) {
+        return Some(answered);
+    }
+    let segments: Vec<&str> = call.path.split('/').skip(1).collect();
+    let envelope = by_method(site, &segments, &call.fields, desk)?;
+    if let Some(key) = key.filter(|_| envelope.success) {
+        site.repeats.keep(key, envelope.clone(), now);
+    }
+    Some(envelope)
+}
+
+/// `None` where there is no such method.
+fn by_method(site: &mut OpenSite, segments: &[&str], fields: &Fields, desk: &Desk) -> Option<Envelope> {
+    let result = match segments {
+        ["test"] => Ok(account::test()),
+        ["payments", "get"] => lists::get(site, fields),
+        ["payments", "find"] => lists::find(site, fields),
+        ["v2", "payments", "find"] => lists::find_any(site, fields),
+        ["payments", "list"] => lists::list_day(site, fields),
+        ["v2", "payments", "list"] => lists::list(site, fields),
+        ["payments", "confirm"] => payments::confirm(site, fields, desk),
+        ["payments", "void"] => payments::void(site, fields, desk),
+        ["payments", "refund"] => refunds::refund(site, fields, desk),
+        ["orders", "create"] => orders::create(site, fields, desk),
+        ["orders", "cancel"] => orders::cancel(site, fields),
+        ["site", "notifications", kind, "get"] => Ok(notifications::get(site, kind)),
+        ["site", "notifications", kind, "update"] => Ok(notifications::update(site, kind, fields)),
+        _ => return None,
+    };
+    Some(Envelope::of(result))
 }
 
 /// HTTP Basic: login and password.
@@ -109,9 +191,9 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
     Some((login.to_owned(), password.to_owned()))
 }
 
-fn json(envelope: &Envelope) -> Response<Full<Bytes>> {
+fn json(answer: &impl Serialize) -> Response<Full<Bytes>> {
     // As in `found`.
-    let body = serde_json::to_vec(envelope).unwrap_or_default();
+    let body = serde_json::to_vec(answer).unwrap_or_default();
     with_type("application/json; charset=utf-8", body.into())
 }
 

@@ -1,8 +1,11 @@
 //! What a request carries: one JSON object or a form, by its content type. Without a body there are no fields.
 
+use anyhow::Context;
 use http::{HeaderMap, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
+
+use super::sum::Sum;
 
 /// The fields by their names; in a form all of them are texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,40 @@ impl Fields {
     /// A text that is not empty.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.as_str().filter(|text| !text.is_empty())
+    }
+
+    /// A text, or some other JSON written as one.
+    pub(super) fn json_text(&self, name: &str) -> Option<String> {
+        match self.0.get(name)? {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+            other => Some(other.to_string()),
+        }
+    }
+
+    /// The texts of an array; one text is an array of one.
+    pub(super) fn texts(&self, name: &str) -> Vec<String> {
+        match self.0.get(name) {
+            Some(Value::Array(values)) => {
+                values.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            }
+            _ => self.text(name).map(str::to_owned).into_iter().collect(),
+        }
+    }
+
+    /// A whole number, or its digits.
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        self.json_text(name)?.parse().ok()
+    }
+
+    /// A number, or its digits.
+    pub(super) fn sum(&self, name: &str) -> Option<Sum> {
+        self.json_text(name)?.parse().ok()
+    }
+
+    /// Which transaction is meant.
+    pub(super) fn transaction_id(&self) -> anyhow::Result<u64> {
+        self.number("TransactionId").context("TransactionId is needed")
     }
 
     /// `true` or `1`; what is absent is `false`.
@@ -80,6 +117,28 @@ mod tests {
             assert_eq!(fields.text("Address"), Some("https://a.example/x y"), "{body}");
             assert_eq!((fields.text("Format"), fields.flag("Nothing")), (None, false), "{body}");
         }
+    }
+
+    #[test]
+    fn numbers_are_read_as_such_and_as_digits() {
+        for (content_type, body) in [
+            ("application/json", r#"{"TransactionId":4294967301,"Amount":10.5,"JsonData":{"a":1}}"#),
+            ("application/json", r#"{"TransactionId":"4294967301","Amount":"10.50","JsonData":"{\"a\":1}"}"#),
+            (
+                "application/x-www-form-urlencoded",
+                "TransactionId=4294967301&Amount=10.5&JsonData=%7b%22a%22%3a1%7d",
+            ),
+        ] {
+            let fields = read(content_type, body).expect(body);
+            assert_eq!(fields.transaction_id().ok(), Some(4_294_967_301), "{body}");
+            assert_eq!(fields.sum("Amount"), "10.50".parse().ok(), "{body}");
+            assert_eq!(fields.json_text("JsonData").as_deref(), Some(r#"{"a":1}"#), "{body}");
+            assert!(fields.sum("Nothing").is_none() && fields.number("Amount").is_none(), "{body}");
+        }
+        let several = read("application/json", r#"{"Statuses":["Completed","Declined"]}"#).expect("fields");
+        assert_eq!(several.texts("Statuses"), ["Completed", "Declined"]);
+        let one = read("application/x-www-form-urlencoded", "Statuses=Completed").expect("fields");
+        assert_eq!((one.texts("Statuses").len(), one.texts("Nothing").len()), (1, 0));
     }
 
     #[test]

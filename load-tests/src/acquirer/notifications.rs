@@ -4,12 +4,12 @@
 use hookline_schemas::notification::NotificationType;
 use serde::{Deserialize, Serialize};
 
-use super::OpenSite;
 use super::answer::Envelope;
 use super::fields::Fields;
+use super::site::OpenSite;
 
 /// The types that the documentation names.
-const DOCUMENTED: [NotificationType; 7] = [
+pub(super) const DOCUMENTED: [NotificationType; 7] = [
     NotificationType::Check,
     NotificationType::Pay,
     NotificationType::Fail,
@@ -49,6 +49,19 @@ impl Default for NotificationSettings {
 }
 
 impl NotificationSettings {
+    /// Posted to this address, as hookline wants it.
+    pub fn posted_to(address: impl Into<String>) -> Self {
+        let address = Some(address.into());
+        Self { is_enabled: true, address, http_method: "POST".to_owned(), ..Self::default() }
+    }
+
+    /// Whether it is sent at all, and in the only way in which this server sends.
+    pub(super) fn is_postable(&self) -> bool {
+        let is_usual =
+            self.http_method == "POST" && self.encoding == "UTF8" && self.format == "CloudPayments";
+        self.is_enabled && is_usual
+    }
+
     /// What is absent is the default, whatever was set before.
     fn read(fields: &Fields) -> Result<Self, String> {
         let one_of = |name: &str, values: &[&str]| match fields.text(name) {

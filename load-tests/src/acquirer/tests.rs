@@ -1,4 +1,10 @@
-//! The API as it is asked over its socket.
+//! The API as it is asked over its socket. What is posted to hookline is tested in `tests/it`.
+
+mod faults;
+mod holds;
+mod lists;
+mod orders;
+mod refunds;
 
 use anyhow::ensure;
 use http::{Request, Response, StatusCode};
@@ -27,6 +33,22 @@ fn request(
     let request =
         request.header("authorization", "Basic cGtfMTpzM2NyZXQ=").header("content-type", content_type);
     Ok(request.body(Full::new(bytes::Bytes::from(body.to_owned())))?)
+}
+
+/// What the site `pk_1` answers to this JSON.
+async fn call(acquirer: &Acquirer, path: &str, body: Value) -> anyhow::Result<Value> {
+    told(acquirer, path, JSON, &body.to_string()).await
+}
+
+/// Whether `Success` is set.
+fn succeeded(answer: &Value) -> bool {
+    answer.get("Success") == Some(&Value::Bool(true))
+}
+
+/// A transaction at the site `pk_1` as it stands.
+fn standing(acquirer: &Acquirer, transaction_id: u64) -> TransactionView {
+    let mut transactions = acquirer.transactions("pk_1").into_iter();
+    transactions.find(|transaction| transaction.transaction_id == transaction_id).expect("a transaction")
 }
 
 async fn ask(acquirer: &Acquirer, path: &str) -> anyhow::Result<Response<bytes::Bytes>> {

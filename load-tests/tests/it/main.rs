@@ -1,5 +1,6 @@
-//! The simulator, the receiver and the zoo over real sockets, without hookline.
+//! The simulator, the acquirer, the receiver and the zoo over real sockets, without hookline.
 
+mod acquirer;
 mod receiver;
 mod simulator;
 mod stub;
