@@ -74,6 +74,14 @@ name_type!(
     /// A payment: `pay_` and 26 characters, computed from the site and the original transaction.
     PaymentId
 );
+name_type!(
+    /// A top-up that was asked for here: the InvoiceId of its payments.
+    TopUpId
+);
+name_type!(
+    /// A refund that was asked for here: its `X-Request-ID` at CloudPayments.
+    RefundId
+);
 
 /// What an event means for the payment. Part of the event's identity: a Completed Pay and a Confirm are both
 /// [`Meaning::Received`], so that a payment can't be credited twice.

@@ -2,7 +2,8 @@
 //!
 //! What CloudPayments posts ([`notification`]), what stands in the log ([`event`], [`delivery`], [`redelivery`]), what
 //! integrators receive ([`payload`]), who they are ([`gateway`], [`webhook`]), what Check compares with
-//! ([`check`]), and how all of it is signed and sealed ([`signature`], [`rotation`], [`seal`]).
+//! ([`check`]), what became of a payment ([`payment`]), and how all of it is signed and sealed ([`signature`],
+//! [`rotation`], [`seal`]).
 
 pub mod check;
 pub mod custom_headers;
@@ -14,6 +15,7 @@ pub mod ids;
 pub mod money;
 pub mod notification;
 pub mod payload;
+pub mod payment;
 pub mod quarantine;
 pub mod reason;
 pub mod redelivery;

@@ -19,6 +19,39 @@ pub struct Amount(Decimal);
 #[error("not a decimal amount")]
 pub struct NotAnAmount;
 
+impl Amount {
+    /// Nothing.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+
+    /// Both together. Beyond 28 digits, which no money has, it stays at the greatest sum that there is.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// What is left of it; zero, where that would be less.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        if other >= self { Self::ZERO } else { Self(self.0.saturating_sub(other.0)) }
+    }
+
+    /// Whether it is nothing.
+    pub const fn is_zero(self) -> bool {
+        self.0.is_zero()
+    }
+
+    /// How many digits stand behind the dot, zeros at the end not counted: `10.50` has one.
+    pub fn decimals(self) -> u32 {
+        self.0.normalize().scale()
+    }
+}
+
+impl std::iter::Sum for Amount {
+    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
+        amounts.fold(Self::ZERO, Self::plus)
+    }
+}
+
 impl FromStr for Amount {
     type Err = NotAnAmount;
 
@@ -86,6 +119,16 @@ mod tests {
     #[test]
     fn compares_by_value() {
         assert_eq!("10.0".parse::<Amount>(), "10.00".parse::<Amount>());
+    }
+
+    #[test]
+    fn sums_are_exact_and_never_below_zero() {
+        let amount = |text: &str| text.parse::<Amount>().expect("a sum");
+        let sum: Amount = ["0.10", "0.20", "9007199254740993.01"].map(amount).into_iter().sum();
+        assert_eq!(sum.to_string(), "9007199254740993.31");
+        assert_eq!(amount("10.00").minus(amount("9.99")).to_string(), "0.01");
+        assert_eq!(amount("10.00").minus(amount("10.01")), Amount::ZERO);
+        assert_eq!(["10", "10.00", "10.50", "0.001"].map(|text| amount(text).decimals()), [0, 0, 1, 3]);
     }
 
     proptest! {

@@ -188,6 +188,7 @@ impl Samples {
             id: EventId::new(marked(id.as_str())),
             fingerprint: 0,
             webhooks_version: 0,
+            source: hookline_schemas::event::EventSource::Notification,
             event_type,
             notification: None,
             organization: OrganizationId::new("org_hookline_test"),

@@ -191,6 +191,7 @@ async fn attempt<R: Resolve>(sender: &Sender<R>, url: &str) -> Ended {
         id: EventId::new("evt_1"),
         fingerprint: 1,
         webhooks_version: 0,
+        source: hookline_schemas::event::EventSource::Notification,
         event_type: EventType::PaymentReceived,
         notification: None,
         organization: OrganizationId::new("org"),

@@ -205,6 +205,7 @@ pub(crate) fn event(transaction: u64) -> Event {
         id: EventId::compute("pk", Meaning::Received, &transaction.to_string()),
         fingerprint: transaction,
         webhooks_version: 0,
+        source: hookline_schemas::event::EventSource::Notification,
         event_type: EventType::PaymentReceived,
         notification: Some(NotificationType::Pay),
         organization: OrganizationId::new("org"),

@@ -25,7 +25,7 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("hookline/", en
 /// The head of an answer may be this long.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// So much of an answer's body is read.
+/// So much of an answer's body is read where the caller names no other bound.
 const MAX_BODY: usize = 64 * 1024;
 
 /// How long a connection is kept for the next request.
@@ -107,15 +107,25 @@ impl Outbound {
         Ok(Self { client, clock })
     }
 
-    /// Sends one request to its URL.
+    /// Sends one request to its URL, and reads at most 64 KiB of the answer's body.
     ///
     /// # Errors
     ///
     /// If no head came.
-    pub async fn send(
+    pub async fn send(&self, request: Request<Full<Bytes>>, patience: Patience) -> Result<Answer, NoAnswer> {
+        self.send_bounded(request, patience, MAX_BODY).await
+    }
+
+    /// The same as [`Self::send`] with another bound for the answer's body, in bytes: for what is known to be longer.
+    ///
+    /// # Errors
+    ///
+    /// If no head came.
+    pub async fn send_bounded(
         &self,
         mut request: Request<Full<Bytes>>,
         patience: Patience,
+        max_body: usize,
     ) -> Result<Answer, NoAnswer> {
         request.headers_mut().entry(header::USER_AGENT).or_insert(USER_AGENT);
         let connected = capture_connection(&mut request);
@@ -135,18 +145,18 @@ impl Outbound {
         let (head, mut body) = response.into_parts();
         let mut read = BytesMut::new();
         // What does not end in time has not ended; what came of it is kept.
-        let is_whole =
-            tokio::time::timeout(patience.body, read_into(&mut body, &mut read)).await.unwrap_or(false);
+        let reading = read_into(&mut body, &mut read, max_body);
+        let is_whole = tokio::time::timeout(patience.body, reading).await.unwrap_or(false);
         Ok(Answer { response: Response::from_parts(head, read.freeze()), is_whole, after, connection })
     }
 }
 
 /// Reads to the end or to the bound; whether it was the end.
-async fn read_into(body: &mut Incoming, read: &mut BytesMut) -> bool {
+async fn read_into(body: &mut Incoming, read: &mut BytesMut, max_body: usize) -> bool {
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };
         let piece = frame.data_ref().map_or(&[][..], |piece| &piece[..]);
-        if read.len() + piece.len() > MAX_BODY {
+        if read.len() + piece.len() > max_body {
             return false;
         }
         read.extend_from_slice(piece);

@@ -30,6 +30,9 @@ pub struct GatewayRecord {
     pub shared_url: bool,
     /// What Check accepts; `paused` follows from [`Self::is_active`].
     pub policy: CheckPolicy,
+    /// Where its payers pay, told by the address what it is; none: at an order that CloudPayments makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_page: Option<String>,
     /// In its owner's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

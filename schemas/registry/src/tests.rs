@@ -91,6 +91,7 @@ fn gateway(sealer: &Sealer, id: &str, secrets: &[(&str, bool, Option<Timestamp>)
         default_club: None,
         shared_url: false,
         policy: CheckPolicy::lenient(),
+        payment_page: None,
         description: None,
         created_at: NOW,
         id,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Event, EventType};
+use super::{Event, EventSource, EventType};
 use crate::gateway::Gateway;
 use crate::ids::{ClubId, EventId, Meaning, PaymentId};
 use crate::money::Amount;
@@ -65,6 +65,7 @@ pub fn from_notification(source: Source<'_>) -> Result<Event, NotUnderstood> {
         id: EventId::compute(&source.gateway.public_id, meaning, &key),
         fingerprint: xxhash_rust::xxh3::xxh3_64(source.body),
         webhooks_version: 0,
+        source: EventSource::Notification,
         event_type,
         notification: Some(source.kind),
         organization: source.gateway.organization.clone(),

@@ -32,6 +32,9 @@ pub struct Event {
     /// What happened.
     #[serde(rename = "type")]
     pub event_type: EventType,
+    /// Where it comes from.
+    #[serde(default, skip_serializing_if = "EventSource::is_notification")]
+    pub source: EventSource,
     /// The notification that told of it; none told of what happened within hookline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notification: Option<NotificationType>,
@@ -49,6 +52,23 @@ pub struct Event {
     pub accepted_at: Timestamp,
     /// What integrators get to know.
     pub data: EventData,
+}
+
+/// Where an event comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventSource {
+    /// Somebody told of it as it happened: CloudPayments in a notification, or hookline itself.
+    #[default]
+    Notification,
+    /// Nobody did; CloudPayments was asked, and it is the event that its notification would have been.
+    Reconciliation,
+}
+
+impl EventSource {
+    const fn is_notification(&self) -> bool {
+        matches!(self, Self::Notification)
+    }
 }
 
 /// The part of an event's record that the repeat memory needs.
@@ -73,6 +93,7 @@ impl Event {
             id: EventId::of_disabling(&webhook.id, at),
             fingerprint: 0,
             webhooks_version: 0,
+            source: EventSource::Notification,
             event_type: EventType::WebhookDisabled,
             notification: None,
             organization: webhook.organization.clone(),
@@ -98,6 +119,7 @@ impl Event {
             id: EventId::of_test(&webhook_id, at, nonce),
             fingerprint: 0,
             webhooks_version,
+            source: EventSource::Notification,
             event_type: EventType::WebhookTest,
             notification: None,
             organization,

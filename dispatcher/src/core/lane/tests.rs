@@ -24,6 +24,7 @@ fn parked() -> ParkedDelivery {
         id: EventId::new("evt"),
         fingerprint: 0,
         webhooks_version: 0,
+        source: hookline_schemas::event::EventSource::Notification,
         event_type: EventType::CashRegisterReported,
         notification: Some(NotificationType::Kkt),
         organization: OrganizationId::new("org"),

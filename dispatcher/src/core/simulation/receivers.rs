@@ -106,6 +106,7 @@ pub(super) fn event(number: u64, accepted_at: Timestamp) -> Event {
         id: EventId::new(format!("evt_{number}")),
         fingerprint: number,
         webhooks_version: 0,
+        source: hookline_schemas::event::EventSource::Notification,
         event_type: EventType::PaymentReceived,
         notification: Some(NotificationType::Pay),
         organization: OrganizationId::new("org"),
