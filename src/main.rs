@@ -63,6 +63,8 @@ enum Command {
     DeadLetters(ask::dead_letters::DeadLetters),
     /// Tell one payment's way, from its notification to each webhook's next try
     Trace(ask::trace::TraceArguments),
+    /// Compare payments with CloudPayments', and repair what no notification has told of
+    Reconcile(ask::reconcile::ReconcileArguments),
     /// Seal with a new key, and seal anew what the old one has sealed, while everything runs
     RotateKey(rotate_key::RotateKeyArguments),
     /// Issue tokens for the control plane, on a machine without an identity provider
@@ -112,6 +114,7 @@ fn main() -> ExitCode {
         Command::CheckConfig(file) => check_config(file),
         Command::DeadLetters(wanted) => ask::ended(runtime.block_on(wanted.run())),
         Command::Trace(arguments) => ask::ended(runtime.block_on(ask::trace::run(arguments))),
+        Command::Reconcile(arguments) => ask::ended(runtime.block_on(ask::reconcile::run(arguments))),
         Command::RotateKey(arguments) => rotate_key::ended(runtime.block_on(rotate_key::run(arguments))),
         Command::Token(wanted) => wanted.run(),
         Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),
@@ -147,7 +150,7 @@ fn exit_status(error: &RunError) -> u8 {
         RunError::NotShared(_) | RunError::Shared(_) => exit::CONFIG,
         RunError::Key(error) => exit_status_of_key(error),
         RunError::Control(StartError::Identity(_)) => exit::CONFIG,
-        RunError::Control(StartError::Bind(_) | StartError::Tls(_))
+        RunError::Control(StartError::Bind(_) | StartError::Control(_))
         | RunError::Bind(_)
         | RunError::BindAdmin { .. } => exit::CANNOT_CREATE,
         RunError::Directory(DirectoryFileError::Read { .. } | DirectoryFileError::Lines { .. }) => {

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Admin, AdminSocket, Payments, Readiness, Reseal, Sealing};
+use crate::admin::{self, Admin, AdminSocket, Payments, Readiness, Reconcile, Reseal, Sealing};
 use crate::config::{Config, LogOptions};
 use crate::key::{self, KeyError, KeySource, Keys};
 use crate::limits;
@@ -68,7 +68,7 @@ pub(crate) enum RunError {
     Ingest(#[source] ReadError),
     #[error("failed to start the control plane")]
     Control(#[from] StartError),
-    #[error("the control plane can't follow the lanes")]
+    #[error("the control plane can't follow its tables")]
     Lanes(#[source] ReadError),
     #[error("what organizations have registered can't be followed")]
     Registry(#[from] FollowError),
@@ -180,7 +180,7 @@ impl<L: Log> Prepared<L> {
         let gateways = config.gateways.iter().cloned().collect();
         let configured = Configured { gateways, webhooks: configured };
         let history = History::new(log.clone(), clock);
-        let payments = Payments { history, told: told.clone(), sealer: sealer.clone() };
+        let payments = Payments { history, told: told.clone(), sealer: sealer.clone(), reconcile: None };
         let webhooks_told = told.webhooks.subscribe();
         let dispatcher = || Dispatcher::new(config.dispatcher, log.clone(), webhooks_told, clock);
         let dispatcher = roles.have_dispatcher().then(dispatcher).transpose()?;
@@ -225,6 +225,7 @@ impl<L: Log> Prepared<L> {
             roles.push(Role::dispatcher(dispatcher)?);
         }
         let reseal = self.control.as_ref().map(resealing);
+        let reconcile = self.control.as_ref().map(reconciling);
         if let Some(control) = self.control {
             readiness.push((admin::CONTROL, Box::new(control.readiness())));
             roles.push(Role::control(control, &tasks));
@@ -238,7 +239,7 @@ impl<L: Log> Prepared<L> {
             stopping: roles.first().map(Role::stopping).unwrap_or_default(),
             metrics,
             endpoints,
-            payments: self.payments,
+            payments: Payments { reconcile, ..self.payments },
             sealing: Sealing { keys: self.keys.clone(), reseal },
         };
         let admin_stop = CancellationToken::new();
@@ -267,6 +268,15 @@ fn resealing<L: Log>(plane: &ControlPlane<L>) -> Reseal {
     })
 }
 
+/// What `hookline reconcile` asks for.
+fn reconciling<L: Log>(plane: &ControlPlane<L>) -> Reconcile {
+    let control = plane.control();
+    Arc::new(move |request| {
+        let control = control.clone();
+        async move { control.reconcile(&request).await }.boxed()
+    })
+}
+
 /// The control plane, bound; what the configuration holds is shown beside what is registered.
 async fn prepare_control<L: Log>(
     log: &L,
@@ -288,6 +298,8 @@ async fn prepare_control<L: Log>(
             allow_http: config.dispatcher.allow_http,
             max_deadline: config.longest_deadline,
         },
+        payments: config.control.payments.clone(),
+        view_dir: config.view_dir.clone(),
     };
     let local_key = &config.token_key_file;
     Ok(ControlPlane::bind(parts, &config.control, &config.cloudpayments, local_key).await?)

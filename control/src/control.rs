@@ -1,5 +1,6 @@
 //! The control plane of a process: its parts, put together.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_graphql::Executor;
@@ -15,9 +16,11 @@ use crate::cloudpayments::CloudPayments;
 use crate::error::ApiError;
 use crate::graphql::{self, Api, Configured, WebhookLimits};
 use crate::lanes::{self, Lanes};
-use crate::leader;
-use crate::settings::CloudPaymentsSettings;
-use crate::store::{PATIENCE, Store};
+use crate::leader::{self, Written};
+use crate::payments::{PaymentParts, Payments, ReconcileError, ReconcileRequest, Reconciled, ViewError};
+use crate::settings::{CloudPaymentsSettings, PaymentSettings};
+use crate::store::Store;
+use crate::writer::PATIENCE;
 
 /// What a control plane is made of.
 #[derive(Debug)]
@@ -34,7 +37,33 @@ pub struct Parts<L: Log> {
     pub configured: Configured,
     /// What webhooks may be.
     pub limits: WebhookLimits,
+    /// What is done about payments.
+    pub payments: PaymentSettings,
+    /// Where the view of payments has its file, unless the settings say otherwise.
+    pub view_dir: PathBuf,
 }
+
+/// Why there is no control plane.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// CloudPayments could not be asked.
+    #[error("cloudpayments.ca_file")]
+    Tls(#[from] TlsError),
+    /// There is no place for the view of payments.
+    #[error("failed to make the view of payments in {}", directory.display())]
+    View {
+        /// Where.
+        directory: PathBuf,
+        /// Why.
+        #[source]
+        source: ViewProblem,
+    },
+}
+
+/// What is wrong with the place.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ViewProblem(#[from] ViewError);
 
 /// The control plane of this process. Cheap to clone.
 pub struct Control<L: Log> {
@@ -58,17 +87,30 @@ impl<L: Log> Control<L> {
     ///
     /// # Errors
     ///
-    /// If the certificates with which CloudPayments is asked can't be read.
-    pub fn new(parts: Parts<L>, cloudpayments: &CloudPaymentsSettings) -> Result<Self, TlsError> {
-        let Parts { log, known, sealer, clock, configured, limits } = parts;
+    /// If the certificates with which CloudPayments is asked can't be read, or the view has no place.
+    pub async fn new(parts: Parts<L>, cloudpayments: &CloudPaymentsSettings) -> Result<Self, ControlError> {
+        let Parts { log, known, sealer, clock, configured, limits, payments, view_dir } = parts;
         let outbound = Outbound::new(cloudpayments.ca_file.as_deref(), clock)?;
         let callback_url = cloudpayments.callback_url.as_deref();
+        let cloudpayments = CloudPayments::new(outbound, cloudpayments);
+        let directory = payments.view_dir.clone().unwrap_or(view_dir);
+        let payments = PaymentParts {
+            log: log.clone(),
+            known: known.clone(),
+            configured: configured.gateways.clone(),
+            cloudpayments: cloudpayments.clone(),
+            directory: directory.clone(),
+            settings: payments,
+            clock,
+        };
+        let no_view = |error| ControlError::View { directory, source: ViewProblem(error) };
         let api = Arc::new(Api {
             store: Store::new(&log, known, PATIENCE),
+            payments: Payments::open(payments).await.map_err(no_view)?,
             clients: Api::clients_of(&log),
             events: Api::events_of(&log),
             lanes: Lanes::default(),
-            cloudpayments: CloudPayments::new(outbound, &cloudpayments.api_url, cloudpayments.timeout),
+            cloudpayments,
             callback_url: callback_url.map(|url| url.trim_end_matches('/').to_owned()),
             configured,
             limits,
@@ -83,15 +125,17 @@ impl<L: Log> Control<L> {
     ///
     /// # Errors
     ///
-    /// If the table `lanes` can't be read.
+    /// If the tables `lanes` and `payments` can't be read.
     pub async fn run(&self, stop: &CancellationToken) -> Result<(), ReadError> {
         let lead = async {
-            leader::lead(&self.log, &self.api.store, stop).await;
+            let written = Written { store: &self.api.store, payments: &self.api.payments };
+            leader::lead(&self.log, &written, stop).await;
             Ok(())
         };
         let view = async {
             tokio::select! {
                 followed = lanes::follow(&self.log, &self.api.lanes) => followed?,
+                followed = self.api.payments.run() => followed?,
                 () = graphql::recheck::run(Arc::clone(&self.api), graphql::recheck::EVERY) => {}
                 () = stop.cancelled() => {}
             }
@@ -124,6 +168,15 @@ impl<L: Log> Control<L> {
     /// If this control is not the active one, the log can't be written, or a secret can't be opened.
     pub async fn reseal(&self) -> Result<usize, NotResealed> {
         Ok(self.api.store.reseal(&self.api.sealer).await?)
+    }
+
+    /// Compares a gateway's payments with CloudPayments'.
+    ///
+    /// # Errors
+    ///
+    /// If this control is not the active one, CloudPayments does not answer, or the log fails.
+    pub async fn reconcile(&self, request: &ReconcileRequest) -> Result<Reconciled, ReconcileError> {
+        self.api.payments.reconcile(request).await
     }
 
     /// The same as [`Self::schema`], for tests that look inside.

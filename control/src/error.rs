@@ -34,6 +34,18 @@ pub(crate) enum ApiError {
         /// What is wrong with it.
         details: String,
     },
+    /// The same is there already, and can still be paid.
+    #[error("Duplicate transaction")]
+    Duplicate {
+        /// The id of that one.
+        of: String,
+    },
+    /// CloudPayments was asked, and said no.
+    #[error("Payment declined: {0}")]
+    Declined(String),
+    /// Whoever watches did not keep up.
+    #[error("{0} changes were missed: ask for what is of interest")]
+    Missed(u64),
     /// This control is not the active one, or the log can't be written: nothing has changed.
     #[error("{0}")]
     Unavailable(String),
@@ -52,8 +64,10 @@ impl ApiError {
             Self::Forbidden(_) => "FORBIDDEN",
             Self::ClubAccessDenied(_) => "CLUB_ACCESS_DENIED",
             Self::NotFound(_) => "NOT_FOUND",
-            Self::AlreadyExists(_) => "ALREADY_EXISTS",
+            Self::AlreadyExists(_) | Self::Duplicate { .. } => "ALREADY_EXISTS",
             Self::Validation { .. } => "VALIDATION_ERROR",
+            Self::Declined(_) => "PAYMENT_DECLINED",
+            Self::Missed(_) => "UPDATES_MISSED",
             Self::Unavailable(_) => "SERVICE_UNAVAILABLE",
             Self::Unknown => "OUTCOME_UNKNOWN",
         }
@@ -71,6 +85,7 @@ impl ApiError {
     pub(crate) fn details(&self) -> Option<&str> {
         match self {
             Self::Validation { details, .. } => Some(details),
+            Self::Duplicate { of } => Some(of),
             _ => None,
         }
     }

@@ -13,6 +13,7 @@ mod identity;
 mod lanes;
 mod leader;
 mod metrics;
+mod payments;
 mod plane;
 mod reseal;
 mod settings;
@@ -20,13 +21,15 @@ mod store;
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, reason = "a panic fails the test")]
 mod tests;
+mod writer;
 
-pub use control::{Control, NotResealed, Parts};
+pub use control::{Control, ControlError, NotResealed, Parts, ViewProblem};
 pub use graphql::{Configured, WebhookLimits};
 pub use http::BindError;
 pub use identity::{
     IdentityError, IssueRequest, KeyProblem, LocalKey, LocalKeyError, Role, local_key, make_key_file,
 };
 pub use metrics::describe;
+pub use payments::{MissingEvent, ReconcileError, ReconcileRequest, Reconciled};
 pub use plane::{ControlPlane, StartError};
-pub use settings::{CloudPaymentsSettings, Settings, TokenSettings};
+pub use settings::{CloudPaymentsSettings, PaymentSettings, Settings, TokenSettings};

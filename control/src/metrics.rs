@@ -3,10 +3,32 @@
 use metrics::{counter, describe_counter};
 
 const REQUESTS: &str = "hookline_control_requests_total";
+const RECONCILIATIONS: &str = "hookline_control_reconciliations_total";
+const MISSING: &str = "hookline_control_missing_payments_total";
 
 /// Describes the metrics to the recorder.
 pub fn describe() {
     describe_counter!(REQUESTS, "Requests, by outcome: ok, errors (GraphQL's), or why none was executed.");
+    describe_counter!(
+        RECONCILIATIONS,
+        "Comparisons of a gateway's payments with CloudPayments', by outcome."
+    );
+    describe_counter!(
+        MISSING,
+        "What CloudPayments had and no notification had told of, by outcome: repaired or reported."
+    );
+}
+
+/// A gateway's payments were compared; the outcome is one of a few words.
+pub(crate) fn reconciled(outcome: &'static str) {
+    counter!(RECONCILIATIONS, "outcome" => outcome).increment(1);
+}
+
+/// So much was missing, and so much of it is not any more.
+pub(crate) fn missing_payments(missing: usize, repaired: usize) {
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    counter!(MISSING, "outcome" => "repaired").increment(count(repaired));
+    counter!(MISSING, "outcome" => "reported").increment(count(missing.saturating_sub(repaired)));
 }
 
 /// Counts requests.

@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use hookline_event_log::{Log, ReadError};
-use hookline_outbound::TlsError;
 use hookline_schemas::time::Clock;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::{Control, Parts};
+use crate::control::{Control, ControlError, Parts};
 use crate::http::{BindError, Front, Server};
 use crate::identity::{IdentityError, Verifier};
 use crate::settings::{CloudPaymentsSettings, Settings};
@@ -29,9 +28,9 @@ pub enum StartError {
     /// It would not know whom to believe.
     #[error("control.tokens")]
     Identity(#[from] IdentityError),
-    /// CloudPayments could not be asked.
-    #[error("cloudpayments.ca_file")]
-    Tls(#[from] TlsError),
+    /// CloudPayments could not be asked, or payments can't be shown.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// The address is not to be had.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -52,7 +51,7 @@ impl<L: Log> ControlPlane<L> {
     ) -> Result<Self, StartError> {
         let clock = parts.clock;
         let verifier = Verifier::new(&settings.tokens, local_key_file, clock)?;
-        let control = Control::new(parts, cloudpayments)?;
+        let control = Control::new(parts, cloudpayments).await?;
         let server = Server::bind(settings.listen).await?;
         Ok(Self { control, server, verifier, settings: settings.clone(), clock })
     }
@@ -81,7 +80,7 @@ impl<L: Log> ControlPlane<L> {
     ///
     /// # Errors
     ///
-    /// If the table `lanes` can't be read.
+    /// If the tables `lanes` and `payments` can't be read.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ReadError> {
         let is_ready = self.readiness();
         let Self { control, server, verifier, settings, clock } = self;

@@ -19,6 +19,27 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// Whom it believes.
     pub tokens: TokenSettings,
+    /// What it does about payments.
+    pub payments: PaymentSettings,
+}
+
+/// The section `[control.payments]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaymentSettings {
+    /// How long a top-up can be paid.
+    #[serde(with = "humantime_serde")]
+    pub top_up_lifetime: Duration,
+    /// How long payments are kept.
+    #[serde(with = "humantime_serde")]
+    pub retention: Duration,
+    /// How often payments are compared with CloudPayments'; zero: by hand alone.
+    #[serde(with = "humantime_serde")]
+    pub reconcile_every: Duration,
+    /// Whether what is missing becomes events, where nobody has asked for the comparison.
+    pub repair: bool,
+    /// Where the view of payments has its file.
+    pub view_dir: Option<PathBuf>,
 }
 
 /// The section `[control.tokens]`.
@@ -56,7 +77,9 @@ pub struct CloudPaymentsSettings {
     pub callback_url: Option<String>,
     /// Certificates (PEM) that are trusted beside the public ones.
     pub ca_file: Option<PathBuf>,
-    /// For an answer of the API.
+    /// For an answer of the API, with all that is waited for until it comes.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+    /// Requests of a site at once.
+    pub max_concurrency: usize,
 }

@@ -7,49 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hookline_event_log::{AppendError, Epoch, Log, Offset, Partition, Table, TableName};
+use hookline_event_log::{AppendError, Epoch, Log, Offset, TableName};
 use hookline_registry::{GatewayRecord, Registry, WebhookRecord};
-use hookline_schemas::delivery::{OwnerMarker, encode};
+use hookline_schemas::delivery::encode;
 use hookline_schemas::seal::{OpenSealError, Sealer};
-use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
+use tokio::sync::watch;
 
 use crate::error::ApiError;
 use crate::reseal;
-
-/// `control` has one partition.
-const PARTITION: Partition = Partition(0);
-
-/// For each step of a write: its turn, its acceptance, its acknowledgement, its sight.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+use crate::writer::{NotPut, Put, Turn, Writer};
 
 /// What is known of the registry; nothing, until it has been read to its end.
 pub(crate) type Known = watch::Receiver<Option<Arc<Registry>>>;
 
 /// Reads from memory, writes to the log. Cheap to clone.
-#[derive(Debug)]
 pub(crate) struct Store<L: Log> {
-    table: L::Table,
     known: Known,
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    /// Under which epoch this control writes; none, while another does.
-    active: watch::Sender<Option<Epoch>>,
-    turn: Mutex<Turn>,
-    /// For each step of a write.
-    patience: Duration,
-    /// This process, in the markers of its epochs.
-    process: u64,
-}
-
-/// Whoever holds it writes.
-#[derive(Debug)]
-struct Turn {
-    /// An earlier write may still land: nothing is judged before it has, or can't any more.
-    is_uncertain: bool,
+    writer: Arc<Writer<L>>,
 }
 
 /// A change of one entry.
@@ -83,42 +57,16 @@ impl Change {
     }
 }
 
-/// Why an entry is not known to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotPut {
-    /// Nothing was written.
-    #[error("the log does not take it")]
-    Refused(#[from] AppendError),
-    /// Nothing was written: the log had no room for so long.
-    #[error("the log has no room")]
-    NoRoom,
-    /// Written or not.
-    #[error("the outcome is unknown")]
-    Unknown,
-}
-
-impl From<NotPut> for ApiError {
-    fn from(error: NotPut) -> Self {
-        match error {
-            NotPut::Unknown | NotPut::Refused(AppendError::Unknown) => Self::Unknown,
-            NotPut::Refused(reason) => Self::Unavailable(format!("nothing has changed: {reason}")),
-            NotPut::NoRoom => Self::Unavailable("nothing has changed: the log takes nothing now".to_owned()),
-        }
-    }
-}
-
 impl<L: Log> Clone for Store<L> {
     fn clone(&self) -> Self {
-        Self { table: self.table.clone(), known: self.known.clone(), shared: Arc::clone(&self.shared) }
+        Self { known: self.known.clone(), writer: Arc::clone(&self.writer) }
     }
 }
 
 impl<L: Log> Store<L> {
     /// A store that writes once it is told its epoch.
     pub(crate) fn new(log: &L, known: Known, patience: Duration) -> Self {
-        let (active, turn) = (watch::Sender::new(None), Mutex::new(Turn { is_uncertain: false }));
-        let shared = Arc::new(Shared { active, turn, patience, process: rand::random() });
-        Self { table: log.table(TableName::Control), known, shared }
+        Self { known, writer: Arc::new(Writer::new(log, TableName::Control, patience)) }
     }
 
     /// Everything that is known now.
@@ -137,15 +85,13 @@ impl<L: Log> Store<L> {
     ///
     /// [`ApiError::Unavailable`] while another control is the active one, or none.
     pub(crate) fn epoch(&self) -> Result<Epoch, ApiError> {
-        let standing_by =
-            || ApiError::Unavailable("this control is not the active one: nothing has changed".to_owned());
-        self.shared.active.borrow().ok_or_else(standing_by)
+        self.writer.epoch()
     }
 
     /// Tells whether this control is the active one.
     #[cfg(test)]
     pub(crate) fn active(&self) -> watch::Receiver<Option<Epoch>> {
-        self.shared.active.subscribe()
+        self.writer.active()
     }
 
     /// Judges a change against everything that was written before it, writes it, and returns the registry that has
@@ -159,8 +105,7 @@ impl<L: Log> Store<L> {
         &self,
         change: impl FnOnce(&Registry) -> Result<Change, ApiError>,
     ) -> Result<Arc<Registry>, ApiError> {
-        let busy = |_| ApiError::Unavailable("nothing has changed: too much is being written".to_owned());
-        let mut turn = timeout(self.shared.patience, self.shared.turn.lock()).await.map_err(busy)?;
+        let mut turn = self.writer.turn().await?;
         let epoch = self.epoch()?;
         self.settle(&mut turn, epoch).await?;
         let registry = self.registry()?;
@@ -172,7 +117,9 @@ impl<L: Log> Store<L> {
             let unopened = "nothing has changed: it needs a sealing key that this control does not have";
             return Err(ApiError::Unavailable(unopened.to_owned()));
         }
-        let registry = self.put(&mut turn, epoch, key.clone(), value.clone().map(Bytes::from)).await?;
+        let registry = self
+            .put(&mut turn, epoch, Put { key: key.clone(), value: value.clone().map(Bytes::from) })
+            .await?;
         // What was put after another control had taken over is seen by everybody and counts for nobody.
         if registry.encoded(&key) == value { Ok(registry) } else { Err(ApiError::Unknown) }
     }
@@ -183,10 +130,10 @@ impl<L: Log> Store<L> {
     /// The markers of earlier epochs stay where they are: by them readers tell late entries, and how late one may
     /// come nobody knows. A takeover leaves one small entry.
     pub(crate) async fn take_over(&self, epoch: Epoch) -> Result<(), NotPut> {
-        let mut turn = self.shared.turn.lock().await;
+        let mut turn = self.writer.turn_at_last().await;
         let registry = self.mark(&mut turn, epoch).await?;
         self.restore(&mut turn, epoch, registry).await?;
-        self.shared.active.send_replace(Some(epoch));
+        self.writer.activate(epoch);
         Ok(())
     }
 
@@ -197,7 +144,7 @@ impl<L: Log> Store<L> {
         };
         let mut known = self.known.clone();
         known.wait_for(is_damaged).await.map_err(|_| AppendError::Closed)?;
-        let mut turn = self.shared.turn.lock().await;
+        let mut turn = self.writer.turn_at_last().await;
         // As it is now: whoever had the turn before may have changed what was written over.
         let registry = self.known.borrow().clone();
         match registry {
@@ -208,13 +155,12 @@ impl<L: Log> Store<L> {
 
     /// Writes no more. When this returns, no write is in flight.
     pub(crate) async fn step_down(&self) {
-        self.depose();
-        drop(self.shared.turn.lock().await);
+        self.writer.step_down().await;
     }
 
     /// Begins no further write.
     pub(crate) fn depose(&self) {
-        self.shared.active.send_replace(None);
+        self.writer.depose();
     }
 
     /// Seals every secret anew that was not sealed with the key that seals now, a record at a time; how many
@@ -254,7 +200,7 @@ impl<L: Log> Store<L> {
 
     /// Waits until no earlier write can land any more: entries are acknowledged in their order.
     async fn settle(&self, turn: &mut Turn, epoch: Epoch) -> Result<(), ApiError> {
-        if !turn.is_uncertain {
+        if !turn.is_uncertain() {
             return Ok(());
         }
         let undecided =
@@ -263,8 +209,7 @@ impl<L: Log> Store<L> {
     }
 
     async fn mark(&self, turn: &mut Turn, epoch: Epoch) -> Result<Arc<Registry>, NotPut> {
-        let marker = OwnerMarker { epoch: epoch.0, process: self.shared.process };
-        self.put(turn, epoch, marker.key().into(), Some(encode(&marker).into())).await
+        self.put(turn, epoch, self.writer.marker(epoch)).await
     }
 
     /// Writes anew what late writers have written over.
@@ -278,7 +223,7 @@ impl<L: Log> Store<L> {
             let Some(key) = registry.overwritten().next().cloned() else { return Ok(()) };
             let value = registry.encoded(&key).map(Bytes::from);
             tracing::warn!(key = %String::from_utf8_lossy(&key), "writing anew what a deposed control wrote over");
-            registry = self.put(turn, epoch, key.clone(), value).await?;
+            registry = self.put(turn, epoch, Put { key: key.clone(), value }).await?;
             // Still so: it is we who have been deposed.
             if registry.overwritten().any(|other| *other == key) {
                 return Err(NotPut::Unknown);
@@ -287,37 +232,17 @@ impl<L: Log> Store<L> {
     }
 
     /// Puts an entry, and waits until the registry has seen it.
-    async fn put(
-        &self,
-        turn: &mut Turn,
-        epoch: Epoch,
-        key: Bytes,
-        value: Option<Bytes>,
-    ) -> Result<Arc<Registry>, NotPut> {
-        let patience = self.shared.patience;
-        let accepted = timeout(patience, self.table.put(PARTITION, key, value, epoch)).await;
-        let appending = accepted.map_err(|_| NotPut::NoRoom)??;
-        // Whoever waits for this may go away at any time; the entry does not.
-        let was_uncertain = std::mem::replace(&mut turn.is_uncertain, true);
-        let version = match timeout(patience, appending).await {
-            Ok(Ok(version)) => version,
-            Ok(Err(AppendError::Unknown)) | Err(_) => return Err(NotPut::Unknown),
-            Ok(Err(refused)) => {
-                turn.is_uncertain = was_uncertain;
-                return Err(refused.into());
-            }
-        };
-        let registry = timeout(patience, self.seen(version)).await.map_err(|_| NotPut::Unknown)??;
-        turn.is_uncertain = false;
-        Ok(registry)
+    async fn put(&self, turn: &mut Turn, epoch: Epoch, put: Put) -> Result<Arc<Registry>, NotPut> {
+        let version = self.writer.put_all(turn, epoch, [put]).await?;
+        self.writer.seen(turn, self.sight(version)).await
     }
 
-    async fn seen(&self, version: Offset) -> Result<Arc<Registry>, NotPut> {
+    async fn sight(&self, version: Option<Offset>) -> Option<Arc<Registry>> {
         let mut known = self.known.clone();
+        let behind = version.map_or(0, |version| version.next().0);
         let has_seen = |known: &Option<Arc<Registry>>| {
-            known.as_ref().is_some_and(|registry| registry.version() >= version.next().0)
+            known.as_ref().is_some_and(|registry| registry.version() >= behind)
         };
-        let registry = known.wait_for(has_seen).await.ok().and_then(|known| known.clone());
-        registry.ok_or(NotPut::Unknown)
+        known.wait_for(has_seen).await.ok().and_then(|known| known.clone())
     }
 }

@@ -48,7 +48,7 @@ pub(crate) const CONTROL: &str = "control";
 /// Whether a role is ready.
 pub(crate) type Readiness = Box<dyn Fn() -> bool + Send + Sync>;
 
-pub(crate) use payments::{LettersAsked, Payments, RedeliveryAsked};
+pub(crate) use payments::{LettersAsked, Payments, Reconcile, RedeliveryAsked};
 pub(crate) use sealing::{Checked, KeyMeant, Reseal, Rotated, Sealing};
 pub(crate) use socket::AdminSocket;
 

@@ -1,7 +1,10 @@
-//! What is known of payments: `/dead-letters`, `/redeliveries`, `/trace`. At the admin socket alone.
+//! What is known of payments: `/dead-letters`, `/redeliveries`, `/trace`, `/reconciliations`. At the admin socket alone.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
+use futures::future::BoxFuture;
+use hookline_control::{ReconcileError, ReconcileRequest, Reconciled};
 use hookline_event_log::{Log, ReadError};
 use hookline_history::{CancelError, History, RedeliverError, TraceQuery};
 use hookline_schemas::redelivery::{LetterFilter, LetterId};
@@ -49,6 +52,10 @@ pub(crate) struct RedeliveryAsked {
     pub(crate) rate: NonZeroU32,
 }
 
+/// Compares a gateway's payments with CloudPayments'. It may be broken off and asked again.
+pub(crate) type Reconcile =
+    Arc<dyn Fn(ReconcileRequest) -> BoxFuture<'static, Result<Reconciled, ReconcileError>> + Send + Sync>;
+
 /// What this process can tell of payments.
 pub(crate) struct Payments<L: Log> {
     /// What the log tells.
@@ -57,6 +64,8 @@ pub(crate) struct Payments<L: Log> {
     pub(crate) told: Told,
     /// Opens what is in quarantine.
     pub(crate) sealer: Sealer,
+    /// `None` where this process has no control role.
+    pub(crate) reconcile: Option<Reconcile>,
 }
 
 /// Why a question is not answered.
@@ -72,6 +81,10 @@ enum NoAnswer {
     Redeliver(#[from] RedeliverError),
     #[error(transparent)]
     Cancel(#[from] CancelError),
+    #[error("this process has no control role: ask the active control")]
+    NoControl,
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
 }
 
 impl NoAnswer {
@@ -79,11 +92,13 @@ impl NoAnswer {
         match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_)
+            | Self::NoControl
             | Self::Redeliver(RedeliverError::NoSuchLetter)
             | Self::Cancel(CancelError::Unknown) => StatusCode::NOT_FOUND,
             Self::Read(_)
             | Self::Redeliver(RedeliverError::Read(_) | RedeliverError::Write(_))
-            | Self::Cancel(CancelError::Read(_) | CancelError::Write(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Cancel(CancelError::Read(_) | CancelError::Write(_))
+            | Self::Reconcile(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -95,7 +110,7 @@ fn found(told: &impl Serialize) -> Result<Answer, NoAnswer> {
 /// Whether a path is about payments.
 pub(super) fn is_path(path: &str) -> bool {
     let first = path.split('/').nth(1);
-    matches!(first, Some("dead-letters" | "redeliveries" | "trace"))
+    matches!(first, Some("dead-letters" | "redeliveries" | "trace" | "reconciliations"))
 }
 
 impl<L: Log> Payments<L> {
@@ -131,6 +146,10 @@ impl<L: Log> Payments<L> {
             (&Method::POST, ["redeliveries", id, "cancel"]) => {
                 self.history.cancel(id).await?;
                 found(&serde_json::json!({ "cancelled": true }))
+            }
+            (&Method::POST, ["reconciliations"]) => {
+                let reconcile = self.reconcile.as_ref().ok_or(NoAnswer::NoControl)?;
+                found(&reconcile(read(body).await?).await?)
             }
             (&Method::GET, ["trace", payment]) => self.trace(payment).await,
             _ => Err(NoAnswer::NotFound("question")),

@@ -1,8 +1,10 @@
-//! Asking a running process: `hookline dead-letters`, `hookline trace` and `hookline rotate-key`, over its admin socket.
+//! Asking a running process: `hookline dead-letters`, `hookline trace`, `hookline reconcile` and `hookline rotate-key`,
+//! over its admin socket.
 //!
 //! The process that has the log open answers; nothing here opens one.
 
 pub(crate) mod dead_letters;
+pub(crate) mod reconcile;
 pub(crate) mod trace;
 
 use std::path::{Path, PathBuf};

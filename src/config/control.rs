@@ -2,12 +2,19 @@
 //! them: a machine without the control plane need not have them.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use figment::Figment;
 use hookline_control::{CloudPaymentsSettings, Settings};
 use hookline_schemas::webhook::parse_url;
 
 use super::{MIN_INTERVAL, section};
+
+/// So many requests of a site at once CloudPayments takes, at most.
+const MAX_CONCURRENCY: usize = 30;
+
+/// A payment takes longer.
+const MIN_SPAN: Duration = Duration::from_secs(10);
 
 /// Both sections. They are of use only if this added no problem.
 pub(super) fn check(
@@ -47,6 +54,16 @@ fn problems_of_control(control: &Settings) -> Vec<String> {
     if control.request_timeout < MIN_INTERVAL {
         problems.push("control.request_timeout is below 10ms".to_owned());
     }
+    let payments = &control.payments;
+    let spans = [("top_up_lifetime", payments.top_up_lifetime), ("retention", payments.retention)];
+    for (name, span) in spans {
+        if span < MIN_SPAN {
+            problems.push(format!("control.payments.{name} is below 10s"));
+        }
+    }
+    if payments.reconcile_every > Duration::ZERO && payments.reconcile_every < MIN_SPAN {
+        problems.push("control.payments.reconcile_every is below 10s; 0s: by hand alone".to_owned());
+    }
     problems.extend(control.tokens.problems().iter().map(|problem| format!("control.tokens: {problem}")));
     problems
 }
@@ -62,6 +79,9 @@ fn problems_of_cloudpayments(cloudpayments: &CloudPaymentsSettings) -> Vec<Strin
     }
     if cloudpayments.timeout < MIN_INTERVAL {
         problems.push("cloudpayments.timeout is below 10ms".to_owned());
+    }
+    if !(1..=MAX_CONCURRENCY).contains(&cloudpayments.max_concurrency) {
+        problems.push(format!("cloudpayments.max_concurrency is not between 1 and {MAX_CONCURRENCY}"));
     }
     problems
 }

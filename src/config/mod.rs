@@ -74,6 +74,8 @@ pub(crate) struct Config {
     pub(crate) dispatcher: hookline_dispatcher::Settings,
     pub(crate) control: hookline_control::Settings,
     pub(crate) cloudpayments: hookline_control::CloudPaymentsSettings,
+    /// Where the view of payments is, unless the settings of the control plane say otherwise.
+    pub(crate) view_dir: PathBuf,
     /// Where the key is that signs tokens, if the settings of the control plane don't say.
     pub(crate) token_key_file: PathBuf,
     /// A webhook's own deadline is at most this.
@@ -176,6 +178,7 @@ impl Config {
         let data_dir = data_dir.unwrap_or_default();
         let socket = admin.as_ref().and_then(|admin| admin.socket.clone());
         let admin_socket = socket.unwrap_or_else(|| data_dir.join("admin.sock"));
+        let view_dir = data_dir.join("views");
         let log = log.map(|log| log.check(data_dir, &mut problems, &mut warnings));
         if let Some(ingest) = &ingest {
             problems.extend(problems_of_ingest(ingest));
@@ -202,6 +205,7 @@ impl Config {
                 ingest,
                 admin,
                 admin_socket,
+                view_dir,
                 dispatcher,
                 control,
                 cloudpayments,
@@ -433,7 +437,12 @@ mod tests {
                 "cloudpayments.api_url: not an absolute URL",
             ),
             ("[cloudpayments]\ncallback_url = \"ftp://a.example\"", "cloudpayments.callback_url"),
+            ("[control.payments]\ntop_up_lifetime = \"1s\"", "control.payments.top_up_lifetime"),
+            ("[control.payments]\nretention = \"0s\"", "control.payments.retention"),
+            ("[control.payments]\nreconcile_every = \"1s\"", "control.payments.reconcile_every"),
             ("[cloudpayments]\ntimeout = \"0s\"", "cloudpayments.timeout"),
+            ("[cloudpayments]\nmax_concurrency = 0", "cloudpayments.max_concurrency"),
+            ("[cloudpayments]\nmax_concurrency = 31", "cloudpayments.max_concurrency"),
         ] {
             let all = check(text).expect_err(text).0.join("\n");
             assert!(all.contains(part), "{text}: {all}");

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures::future::join_all;
 use hookline_load_tests::acquirer::{Acquirer, Site};
-use hookline_load_tests::config::Listener;
+use hookline_load_tests::config::{Config, Listener};
 use hookline_load_tests::fixtures::Shape;
 use hookline_load_tests::graphql::{GraphQl, GraphQlAnswer};
 use hookline_load_tests::process::Hookline;
@@ -21,7 +21,7 @@ use crate::command_line::{hookline, text};
 use crate::stub::{Reply, Stub};
 
 pub(crate) const API_SECRET: &str = "api-secret-of-a-registered-site";
-const PUBLIC_ID: &str = "pk_registered";
+pub(crate) const PUBLIC_ID: &str = "pk_registered";
 
 /// The texts as the contract prints them, with variables for what an integrator puts in.
 const CONFIGURE: &str = r#"
@@ -34,17 +34,23 @@ const DELETE: &str = "mutation($id: ID!) { deleteWebhook(id: $id) }";
 /// hookline with a control plane, beside a simulated CloudPayments.
 pub(crate) struct Scene {
     pub(crate) bench: Bench,
-    acquirer: Acquirer,
+    pub(crate) acquirer: Acquirer,
     graphql: GraphQl,
 }
 
 impl Scene {
     pub(crate) async fn new() -> anyhow::Result<Self> {
+        Self::with(|_| {}).await
+    }
+
+    /// The same, with a configuration that is changed before it is written.
+    pub(crate) async fn with(adjust: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
         let acquirer = Acquirer::start(vec![Site::new(PUBLIC_ID, API_SECRET)]).await?;
         let (control, api_url) = (free_address()?, acquirer.url());
         let bench = Bench::with(&[], |config| {
             *config = config.clone().with_cloudpayments(api_url);
             config.control = Listener { listen: control };
+            adjust(config);
         });
         Ok(Self { bench: bench.await?, acquirer, graphql: GraphQl::at(control) })
     }
@@ -102,24 +108,24 @@ fn site() -> Value {
     })
 }
 
-fn good(answer: GraphQlAnswer) -> anyhow::Result<GraphQlAnswer> {
+pub(crate) fn good(answer: GraphQlAnswer) -> anyhow::Result<GraphQlAnswer> {
     ensure!(answer.is_good(), "{answer:?}");
     Ok(answer)
 }
 
-fn text_at(answer: &GraphQlAnswer, pointer: &str) -> anyhow::Result<String> {
+pub(crate) fn text_at(answer: &GraphQlAnswer, pointer: &str) -> anyhow::Result<String> {
     let text = answer.data(pointer).as_str();
     Ok(text.with_context(|| format!("{pointer} in {answer:?}"))?.to_owned())
 }
 
 /// A receiver that keeps what it gets.
-struct Inbox {
-    stub: Stub,
+pub(crate) struct Inbox {
+    pub(crate) stub: Stub,
     got: Arc<Mutex<Vec<(Parts, Bytes)>>>,
 }
 
 impl Inbox {
-    async fn open() -> anyhow::Result<Self> {
+    pub(crate) async fn open() -> anyhow::Result<Self> {
         let got: Arc<Mutex<Vec<(Parts, Bytes)>>> = Arc::default();
         let kept = Arc::clone(&got);
         let stub = Stub::start(move |head, body| {
@@ -129,7 +135,7 @@ impl Inbox {
         Ok(Self { stub: stub.await?, got })
     }
 
-    fn all(&self) -> Vec<(Parts, Bytes)> {
+    pub(crate) fn all(&self) -> Vec<(Parts, Bytes)> {
         locked(&self.got).clone()
     }
 }

@@ -14,6 +14,7 @@ mod disk;
 mod faulty_disk;
 mod full_map;
 mod operators;
+mod payments;
 mod roles;
 mod rotate_key;
 mod secrecy;

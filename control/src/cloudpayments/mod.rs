@@ -1,9 +1,22 @@
-//! CloudPayments' API, as far as the control plane asks it: whether credentials are good, and where notifications go.
+//! CloudPayments' API, as far as the control plane asks it: whether credentials are good, where notifications go, orders,
+//! refunds, and what became of transactions.
 //!
 //! Every method is a POST with HTTP Basic (login: Public ID, password: API secret) and an answer in one envelope,
 //! `{"Model": .., "Success": bool, "Message": string|null}`. The secret stands in the request's header alone.
+//!
+//! A request is made once; only one that came too many (429), which CloudPayments has not looked at, is made again.
+//! CloudPayments may take five minutes over one that nobody here waits for any more: what became of it is not known.
 
+mod as_notification;
 mod envelope;
+mod limit;
+mod orders;
+mod refunds;
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a panic fails the test")]
+mod tests;
+mod transactions;
+mod values;
 
 use std::time::Duration;
 
@@ -14,19 +27,34 @@ use hookline_outbound::{Outbound, Patience};
 use hookline_schemas::notification::NotificationType;
 use hookline_schemas::secret::Secret;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use self::envelope::Envelope;
+use self::limit::Limit;
+use crate::settings::CloudPaymentsSettings;
+
+pub(crate) use self::as_notification::as_notification;
+pub(crate) use self::orders::{CreatedOrder, Order};
+pub(crate) use self::refunds::{RefundAnswer, RefundRequest};
+pub(crate) use self::transactions::{Page, Transaction, TransactionKind, TransactionStatus};
+
+/// By this CloudPayments knows a request that it has answered.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// An answer may be this long, where the method knows no better.
+const MAX_ANSWER: usize = 64 * 1024;
 
 /// Asks CloudPayments. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct CloudPayments {
     outbound: Outbound,
     api_url: String,
-    patience: Patience,
+    timeout: Duration,
+    first_pause: Duration,
+    limit: Limit,
 }
 
 /// Who asks: a site.
@@ -38,18 +66,36 @@ pub(crate) struct Site<'a> {
     pub(crate) secret: &'a Secret,
 }
 
-/// Why something was not done. No message holds a secret.
+/// Why something was not done, or is not known to have been. No message holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     /// 401: not this Public ID with this secret.
     #[error("CloudPayments does not accept the Public ID with this API secret")]
     InvalidCredentials,
-    /// It can't be reached, or answers what it never should; the reason is for people.
+    /// It can't be reached, or answers what it never should; the reason is for people. What was asked for may have been
+    /// done, or be done yet.
     #[error("CloudPayments can't be asked: {0}")]
     Unavailable(String),
-    /// It was asked and said no, in its own words.
+    /// It was asked and said no, in its own words. What was asked for has not been done.
     #[error("CloudPayments refuses: {0}")]
     Declined(String),
+}
+
+/// A method.
+#[derive(Debug, Clone, Copy)]
+struct Method<'a> {
+    path: &'a str,
+    /// `X-Request-ID`: requests with the same one are one to CloudPayments, for an hour.
+    request_id: Option<&'a str>,
+    /// The answer may be this long, in bytes.
+    max_answer: usize,
+}
+
+impl<'a> Method<'a> {
+    /// With a short answer, and without an id.
+    const fn named(path: &'a str) -> Self {
+        Self { path, request_id: None, max_answer: MAX_ANSWER }
+    }
 }
 
 /// What `/site/notifications/{Type}/update` takes. The defaults of the API are others: each is named.
@@ -68,10 +114,15 @@ struct NotificationSettings<'a> {
 struct Nothing {}
 
 impl CloudPayments {
-    /// Asks at this address, and waits so long for each answer.
-    pub(crate) fn new(outbound: Outbound, api_url: &str, timeout: Duration) -> Self {
-        let patience = Patience { head: timeout, body: timeout };
-        Self { outbound, api_url: api_url.trim_end_matches('/').to_owned(), patience }
+    /// Asks as the settings say.
+    pub(crate) fn new(outbound: Outbound, settings: &CloudPaymentsSettings) -> Self {
+        Self {
+            outbound,
+            api_url: settings.api_url.trim_end_matches('/').to_owned(),
+            timeout: settings.timeout,
+            first_pause: limit::FIRST_PAUSE,
+            limit: Limit::new(settings.max_concurrency),
+        }
     }
 
     /// Asks whether the credentials are good. They are, once this returns.
@@ -81,11 +132,10 @@ impl CloudPayments {
     /// [`Refused::InvalidCredentials`] if CloudPayments says so; [`Refused::Unavailable`] whatever else happens.
     pub(crate) async fn test(&self, site: Site<'_>) -> Result<(), Refused> {
         match self.post(site, "/test", &Nothing {}).await {
-            Ok(_) => Ok(()),
             Err(Refused::Declined(message)) => {
                 Err(Refused::Unavailable(format!("it neither accepts nor refuses them: {message}")))
             }
-            Err(refused) => Err(refused),
+            tested => tested,
         }
     }
 
@@ -93,7 +143,8 @@ impl CloudPayments {
     ///
     /// # Errors
     ///
-    /// Every [`Refused`]. Check is always declined: it is set in the cabinet alone.
+    /// Every [`Refused`]; after [`Refused::Unavailable`] they may be sent there or not. Check is always declined: it is
+    /// set in the cabinet alone.
     pub(crate) async fn set_notification(
         &self,
         site: Site<'_>,
@@ -108,28 +159,69 @@ impl CloudPayments {
             format: "CloudPayments",
         };
         let path = format!("/site/notifications/{}/update", type_in_path(notification));
-        self.post(site, &path, &settings).await.map(drop)
+        self.post(site, &path, &settings).await
     }
 
-    /// Asks one method. An envelope is returned only if it says `"Success": true`.
-    async fn post(&self, site: Site<'_>, path: &str, body: &impl Serialize) -> Result<Envelope, Refused> {
-        let unavailable = |error: &dyn std::error::Error| Refused::Unavailable(error.to_string());
-        let body = serde_json::to_vec(body).map_err(|error| unavailable(&error))?;
-        let request = Request::post(format!("{}{path}", self.api_url))
-            .header(AUTHORIZATION, basic(site))
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| unavailable(&error))?;
-        let answer = self.outbound.send(request, self.patience).await.map_err(|error| unavailable(&error))?;
-        let status = answer.response.status();
-        if status == StatusCode::UNAUTHORIZED {
-            return Err(Refused::InvalidCredentials);
-        }
-        if status != StatusCode::OK || !answer.is_whole {
-            return Err(Refused::Unavailable(format!("it answered with status {}", status.as_u16())));
-        }
-        Envelope::read(answer.response.body(), site.secret)
+    /// Asks a method whose answer is yes or no.
+    async fn post(&self, site: Site<'_>, path: &str, body: &impl Serialize) -> Result<(), Refused> {
+        let answer = self.ask(site, Method::named(path), body).await?;
+        Envelope::read(&answer)?.done(site.secret)
     }
+
+    /// Asks one method, in a place of its site and within the time for all of it; the answer's body. The place is kept
+    /// while a request that came too many waits: the site has more of them than CloudPayments takes.
+    async fn ask(&self, site: Site<'_>, method: Method<'_>, body: &impl Serialize) -> Result<Bytes, Refused> {
+        let body = Bytes::from(serde_json::to_vec(body).map_err(|error| unavailable(&error))?);
+        let asking = async {
+            let _place = self.limit.permit(site.public_id).await;
+            let mut pauses = limit::pauses(self.first_pause);
+            loop {
+                if let Some(answer) = self.ask_once(site, method, body.clone()).await? {
+                    return Ok(answer);
+                }
+                let Some(pause) = pauses.next() else {
+                    return Err(answered_with(StatusCode::TOO_MANY_REQUESTS));
+                };
+                tokio::time::sleep(pause).await;
+            }
+        };
+        let late = |_| Err(Refused::Unavailable(format!("no answer within {:?}", self.timeout)));
+        tokio::time::timeout(self.timeout, asking).await.unwrap_or_else(late)
+    }
+
+    /// Makes one request; no answer, if it came too many.
+    async fn ask_once(
+        &self,
+        site: Site<'_>,
+        method: Method<'_>,
+        body: Bytes,
+    ) -> Result<Option<Bytes>, Refused> {
+        let mut request = Request::post(format!("{}{}", self.api_url, method.path))
+            .header(AUTHORIZATION, basic(site))
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(id) = method.request_id {
+            request = request.header(REQUEST_ID, id);
+        }
+        let request = request.body(Full::new(body)).map_err(|error| unavailable(&error))?;
+        let patience = Patience { head: self.timeout, body: self.timeout };
+        let answer = self.outbound.send_bounded(request, patience, method.max_answer).await;
+        let answer = answer.map_err(|error| unavailable(&error))?;
+        match answer.response.status() {
+            StatusCode::OK if answer.is_whole => Ok(Some(answer.response.into_body())),
+            StatusCode::OK => Err(Refused::Unavailable("its answer broke off, or is too long".to_owned())),
+            StatusCode::UNAUTHORIZED => Err(Refused::InvalidCredentials),
+            StatusCode::TOO_MANY_REQUESTS => Ok(None),
+            status => Err(answered_with(status)),
+        }
+    }
+}
+
+fn unavailable(error: &dyn std::error::Error) -> Refused {
+    Refused::Unavailable(error.to_string())
+}
+
+fn answered_with(status: StatusCode) -> Refused {
+    Refused::Unavailable(format!("it answered with status {}", status.as_u16()))
 }
 
 /// `Authorization` of a site; nothing but the header keeps it.

@@ -14,7 +14,7 @@ use super::Api;
 use super::access::platform;
 use super::text::{self, invalid};
 use crate::error::ApiError;
-use crate::store::{NotPut, PATIENCE};
+use crate::writer::{NotPut, PATIENCE};
 
 /// So many clients of a request.
 const MAX_CLIENTS: usize = 1_000;

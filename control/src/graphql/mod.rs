@@ -5,7 +5,10 @@
 
 mod access;
 mod client;
+mod decimal;
 mod gateway;
+mod page;
+mod payment;
 mod scalars;
 mod text;
 mod webhook;
@@ -13,7 +16,7 @@ mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::{EmptySubscription, MergedObject, Schema};
+use async_graphql::{MergedObject, MergedSubscription, Schema};
 use hookline_event_log::{JournalName, Log, TableName};
 use hookline_schemas::gateway::Gateway;
 use hookline_schemas::seal::Sealer;
@@ -22,11 +25,13 @@ use hookline_schemas::webhook::Webhooks;
 
 use crate::cloudpayments::CloudPayments;
 use crate::lanes::Lanes;
+use crate::payments::Payments;
 use crate::store::Store;
 
 use self::client::ClientMutations;
 pub(crate) use self::gateway::recheck;
 use self::gateway::{GatewayMutations, GatewayQueries};
+use self::payment::{PaymentMutations, PaymentQueries, PaymentSubscription};
 use self::webhook::{WebhookMutations, WebhookQueries};
 
 /// Fields in fields: the introspection of GraphiQL needs 15.
@@ -54,9 +59,9 @@ pub struct WebhookLimits {
 }
 
 /// What resolvers work with.
-#[derive(Debug)]
 pub(crate) struct Api<L: Log> {
     pub(crate) store: Store<L>,
+    pub(crate) payments: Payments<L>,
     pub(crate) clients: L::Table,
     pub(crate) events: L::Journal,
     pub(crate) lanes: Lanes,
@@ -82,25 +87,41 @@ impl<L: Log> Api<L> {
 /// Everything that can be asked.
 #[derive(MergedObject)]
 #[graphql(name = "Query")]
-pub(crate) struct Query<L: Log>(GatewayQueries<L>, WebhookQueries<L>);
+pub(crate) struct Query<L: Log>(GatewayQueries<L>, WebhookQueries<L>, PaymentQueries<L>);
 
 /// Everything that can be changed. The changes of one request are made one after the other.
 #[derive(MergedObject)]
 #[graphql(name = "Mutation")]
-pub(crate) struct Mutation<L: Log>(GatewayMutations<L>, WebhookMutations<L>, ClientMutations<L>);
+pub(crate) struct Mutation<L: Log>(
+    GatewayMutations<L>,
+    WebhookMutations<L>,
+    ClientMutations<L>,
+    PaymentMutations<L>,
+);
+
+/// Everything that can be watched.
+#[derive(MergedSubscription)]
+#[graphql(name = "Subscription")]
+pub(crate) struct Subscription<L: Log>(PaymentSubscription<L>);
 
 /// The schema over this log.
-pub(crate) type ControlSchema<L> = Schema<Query<L>, Mutation<L>, EmptySubscription>;
+pub(crate) type ControlSchema<L> = Schema<Query<L>, Mutation<L>, Subscription<L>>;
 
 /// The schema. Depth and complexity of a request are bounded.
 pub(crate) fn schema<L: Log>(api: &Arc<Api<L>>) -> ControlSchema<L> {
-    let query = Query(GatewayQueries(Arc::clone(api)), WebhookQueries(Arc::clone(api)));
+    let query = Query(
+        GatewayQueries(Arc::clone(api)),
+        WebhookQueries(Arc::clone(api)),
+        PaymentQueries(Arc::clone(api)),
+    );
     let mutation = Mutation(
         GatewayMutations(Arc::clone(api)),
         WebhookMutations(Arc::clone(api)),
         ClientMutations(Arc::clone(api)),
+        PaymentMutations(Arc::clone(api)),
     );
-    Schema::build(query, mutation, EmptySubscription)
+    let subscription = Subscription(PaymentSubscription(Arc::clone(api)));
+    Schema::build(query, mutation, subscription)
         .limit_depth(MAX_DEPTH)
         .limit_complexity(MAX_COMPLEXITY)
         .finish()

@@ -246,6 +246,7 @@ fn gateway(sealer: &Sealer) -> GatewayRecord {
         default_club: None,
         shared_url: false,
         policy: CheckPolicy::lenient(),
+        payment_page: None,
         description: None,
         created_at: Timestamp(1),
     }

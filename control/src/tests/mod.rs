@@ -4,6 +4,7 @@ mod acquirer;
 mod clients;
 mod gateways;
 mod matrix;
+mod payments;
 mod schema;
 mod secrecy;
 mod webhooks;
@@ -30,7 +31,7 @@ use crate::control::{Control, Parts};
 use crate::error::ApiError;
 use crate::graphql::{Api, Configured, ControlSchema, WebhookLimits};
 use crate::identity::{Caller, Identified, Role};
-use crate::settings::CloudPaymentsSettings;
+use crate::settings::{CloudPaymentsSettings, PaymentSettings};
 
 /// A control plane over a log of its own, active.
 struct Rig {
@@ -41,6 +42,8 @@ struct Rig {
     sealer: Sealer,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// The control, running.
+    running: TaskTracker,
     directory: TempDir,
 }
 
@@ -50,6 +53,9 @@ struct Setup {
     allow_http: bool,
     callback_url: Option<&'static str>,
     is_active: bool,
+    /// Another CloudPayments than the rig's own.
+    api_url: Option<String>,
+    payments: PaymentSettings,
 }
 
 impl Default for Setup {
@@ -59,6 +65,8 @@ impl Default for Setup {
             allow_http: false,
             callback_url: Some("https://pay.example.com/"),
             is_active: true,
+            api_url: None,
+            payments: payment_settings(),
         }
     }
 }
@@ -69,7 +77,21 @@ impl Rig {
     }
 
     async fn with(setup: Setup) -> Self {
-        let directory = tempfile::tempdir().expect("a scratch directory");
+        Self::within(tempfile::tempdir().expect("a scratch directory"), setup).await
+    }
+
+    /// Another one over the same log, once this one has ended.
+    async fn restarted(self, setup: Setup) -> Self {
+        let Self { log, control, schema, stop, running, directory, .. } = self;
+        stop.cancel();
+        running.close();
+        running.wait().await;
+        log.close().await;
+        drop((log, control, schema));
+        Self::within(directory, setup).await
+    }
+
+    async fn within(directory: TempDir, setup: Setup) -> Self {
         let options = EmbeddedOptions {
             partitions: PartitionCounts { events: 1, lanes: 2 },
             map_size: 64 * 1024 * 1024,
@@ -84,10 +106,11 @@ impl Rig {
         let (tell, known) = watch::channel(None::<Arc<Registry>>);
         tasks.spawn(hookline_registry::follow(log.clone(), sealer.clone(), tell));
         let settings = CloudPaymentsSettings {
-            api_url: acquirer.url.clone(),
+            api_url: setup.api_url.unwrap_or_else(|| acquirer.url.clone()),
             callback_url: setup.callback_url.map(str::to_owned),
             ca_file: None,
             timeout: Duration::from_secs(10),
+            max_concurrency: 5,
         };
         let limits =
             WebhookLimits { allow_http: setup.allow_http, max_deadline: Duration::from_secs(96 * 3600) };
@@ -98,10 +121,22 @@ impl Rig {
             clock,
             configured: setup.configured,
             limits,
+            payments: setup.payments,
+            view_dir: directory.path().join("views"),
         };
-        let control = Control::new(parts, &settings).expect("a control plane");
+        let control = Control::new(parts, &settings).await.expect("a control plane");
         let schema = crate::graphql::schema(control.api());
-        let rig = Self { log, control, schema, acquirer, sealer, stop, tasks, directory };
+        let rig = Self {
+            log,
+            control,
+            schema,
+            acquirer,
+            sealer,
+            stop,
+            tasks,
+            running: TaskTracker::new(),
+            directory,
+        };
         if setup.is_active {
             rig.start().await;
         }
@@ -111,7 +146,7 @@ impl Rig {
     /// Makes it the active one.
     async fn start(&self) {
         let (control, stop) = (self.control.clone(), self.stop.clone());
-        self.tasks.spawn(async move { control.run(&stop).await });
+        self.running.spawn(async move { control.run(&stop).await });
         let mut active = self.api().store.active();
         active.wait_for(Option::is_some).await.expect("it becomes the active one");
     }
@@ -142,6 +177,16 @@ impl Rig {
     async fn refused_with(&self, query: &str, variables: Value) -> ApiError {
         error(&self.execute(&Ok(owner()), query, variables).await)
             .unwrap_or_else(|| panic!("{query} was done"))
+    }
+}
+
+pub(crate) fn payment_settings() -> PaymentSettings {
+    PaymentSettings {
+        top_up_lifetime: Duration::from_secs(900),
+        retention: Duration::from_secs(400 * 24 * 3600),
+        reconcile_every: Duration::ZERO,
+        repair: false,
+        view_dir: None,
     }
 }
 

@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Rig, Setup, caller, error, until};
 use crate::error::ApiError;
-use crate::store::{Change, NotPut, Store};
+use crate::store::{Change, Store};
+use crate::writer::NotPut;
 
 const CREATE: &str =
     r#"mutation { createWebhook(input: { url: "https://example.com/", events: [PAYMENT_FAILED] }) { id } }"#;

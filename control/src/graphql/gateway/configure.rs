@@ -82,6 +82,7 @@ fn record(
         default_club: None,
         shared_url: false,
         policy: first_policy(),
+        payment_page: None,
         description: None,
         created_at: now,
     })

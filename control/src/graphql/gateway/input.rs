@@ -5,11 +5,15 @@ use hookline_registry::GatewayRecord;
 use hookline_schemas::gateway::{Acceptance, CheckPolicy};
 use hookline_schemas::money::Amount;
 use hookline_schemas::secret::Secret;
+use hookline_schemas::webhook::parse_url;
 
 use super::output::{AcceptanceType, GatewayType};
 use crate::error::ApiError;
 use crate::graphql::scalars::SecretText;
 use crate::graphql::text::{self, invalid, update};
+
+/// The longest address of a payment page, in bytes.
+const MAX_PAGE: usize = 1_000;
 
 /// A site at CloudPayments, and what it accepts. The same organization and Public ID again replaces the API secret
 /// and what else is given.
@@ -55,6 +59,10 @@ pub(crate) struct GatewaySettingsInput {
     max_amount: MaybeUndefined<String>,
     /// The only currency, as RUB.
     currency: MaybeUndefined<String>,
+    /// Where top-ups are paid: a page of your own with CloudPayments' widget. It is called with publicId, invoiceId,
+    /// accountId, amount, currency, clubId, description and returnUrl as its query. Null: at an order that CloudPayments
+    /// makes for each.
+    payment_page: MaybeUndefined<String>,
 }
 
 /// As a gateway is at first.
@@ -108,6 +116,7 @@ impl Wanted {
 
 impl GatewaySettingsInput {
     fn apply(self, record: &mut GatewayRecord) -> Result<(), ApiError> {
+        update(&mut record.payment_page, self.payment_page, payment_page)?;
         update(&mut record.default_club, self.default_club_id, |id| text::club("defaultClubId", &id))?;
         record.shared_url = self.shared_url.unwrap_or(record.shared_url);
         let policy = &mut record.policy;
@@ -132,6 +141,18 @@ impl GatewaySettingsInput {
 
 fn amount(field: &'static str, sum: &str) -> Result<Amount, ApiError> {
     sum.parse().map_err(|_| invalid(field, "a decimal like \"100.00\" is taken"))
+}
+
+fn payment_page(url: String) -> Result<String, ApiError> {
+    let is_web = parse_url(&url).is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")));
+    if is_web && url.len() <= MAX_PAGE && !url.contains('#') {
+        Ok(url)
+    } else {
+        Err(invalid(
+            "paymentPage",
+            format!("an http or https address of at most {MAX_PAGE} bytes, without #, is taken"),
+        ))
+    }
 }
 
 fn currency(name: String) -> Result<String, ApiError> {

@@ -91,6 +91,8 @@ pub(crate) struct GatewaySettings {
     max_amount: Option<String>,
     /// The only currency, as RUB. In another one Check is answered 12.
     currency: Option<String>,
+    /// Where top-ups are paid. Null: at an order that CloudPayments makes for each.
+    payment_page: Option<String>,
 }
 
 /// The addresses to which CloudPayments posts notifications of each type, ready to paste into its cabinet.
@@ -222,6 +224,7 @@ impl PaymentGateway {
                 record.default_club.as_ref().map(|club| club.as_str()),
                 record.shared_url,
                 &record.policy,
+                record.payment_page.clone(),
             ),
             callback_urls: base.map(|base| callback_urls(base, &record.id)),
             secret_rotates_until: counting.filter_map(|secret| secret.until).max().map(DateTime),
@@ -238,14 +241,24 @@ impl PaymentGateway {
             status: GatewayStatus::Connected,
             status_checked_at: None,
             organization_id: ID::from(gateway.organization.as_str()),
-            settings: settings(Some(gateway.default_club.as_str()), gateway.shared_url, &gateway.policy),
+            settings: settings(
+                Some(gateway.default_club.as_str()),
+                gateway.shared_url,
+                &gateway.policy,
+                None,
+            ),
             callback_urls: base.map(|base| callback_urls(base, &gateway.id)),
             secret_rotates_until: None,
         }
     }
 }
 
-fn settings(default_club: Option<&str>, shared_url: bool, policy: &CheckPolicy) -> GatewaySettings {
+fn settings(
+    default_club: Option<&str>,
+    shared_url: bool,
+    policy: &CheckPolicy,
+    payment_page: Option<String>,
+) -> GatewaySettings {
     GatewaySettings {
         default_club_id: default_club.map(ID::from),
         shared_url,
@@ -257,6 +270,7 @@ fn settings(default_club: Option<&str>, shared_url: bool, policy: &CheckPolicy) 
         min_amount: policy.min_amount.map(|amount| amount.to_string()),
         max_amount: policy.max_amount.map(|amount| amount.to_string()),
         currency: policy.currency.clone(),
+        payment_page,
     }
 }
 

@@ -123,7 +123,8 @@ impl Stage {
         let path = directory.path().join("hookline-tokens.pem");
         let (clock, tokens) = (Clock::start(), crate::identity::fixtures::settings());
         let listen = "127.0.0.1:0".parse().expect("an address");
-        let settings = Settings { listen, rate_limit, request_timeout, tokens: tokens.clone() };
+        let payments = crate::tests::payment_settings();
+        let settings = Settings { listen, rate_limit, request_timeout, tokens: tokens.clone(), payments };
         let gate = Arc::new(Gate::default());
         let schema = Schema::build(Query, Mutation, EmptySubscription).data(Arc::clone(&gate));
         let schema = schema.limit_depth(5).limit_complexity(20).finish();

@@ -1,0 +1,81 @@
+//! The sites of gateways, to ask CloudPayments in their name.
+
+use std::sync::Arc;
+
+use hookline_registry::Registry;
+use hookline_schemas::gateway::Gateway;
+use hookline_schemas::ids::{GatewayId, OrganizationId};
+use hookline_schemas::secret::Secret;
+use hookline_schemas::time::Clock;
+
+use crate::error::ApiError;
+use crate::store::Known;
+
+/// Registered gateways, and those of the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Sites {
+    pub(super) known: Known,
+    pub(super) configured: Arc<Vec<Gateway>>,
+    pub(super) clock: Clock,
+}
+
+impl Sites {
+    /// The Public ID and the API secret that counts now.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Unavailable`] if the gateway has been removed, its secrets can't be opened, or CloudPayments has
+    /// accepted none of them.
+    pub(crate) fn credentials(&self, id: &GatewayId) -> Result<(String, Secret), ApiError> {
+        let gateway = self.gateway(id)?;
+        let secret = gateway.api_secrets.first().cloned();
+        let none =
+            || ApiError::Unavailable("the gateway has no API secret that CloudPayments accepts".to_owned());
+        Ok((gateway.public_id, secret.ok_or_else(none)?))
+    }
+
+    /// A gateway as notifications are verified with it now, paused or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::credentials`].
+    pub(crate) fn gateway(&self, id: &GatewayId) -> Result<Gateway, ApiError> {
+        if let Some(configured) = self.configured.iter().find(|gateway| gateway.id == *id) {
+            return Ok(configured.clone());
+        }
+        let registry = self.registry()?;
+        let known = registry.gateway(id).ok_or(ApiError::NotFound("gateway"))?;
+        let opened = known.opened.as_deref();
+        let gateway = opened.and_then(|secrets| known.record.to_gateway(secrets, self.clock.wall()));
+        gateway.ok_or_else(|| {
+            ApiError::Unavailable(
+                "the gateway is not connected: CloudPayments has not accepted its API secret, or no key opens it"
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// The gateways of an organization that take payments now.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Unavailable`] as long as the registry has not been read.
+    pub(crate) fn of_organization(&self, organization: &OrganizationId) -> Result<Vec<Gateway>, ApiError> {
+        let is_open = |gateway: &Gateway| gateway.organization == *organization && !gateway.policy.paused;
+        let registered = self.registry()?.open_gateways(self.clock.wall());
+        let all = self.configured.iter().cloned().chain(registered);
+        Ok(all.filter(is_open).collect())
+    }
+
+    /// The ids of all gateways that are connected.
+    pub(crate) fn ids(&self) -> Vec<GatewayId> {
+        let registered = self.registry().map(|registry| registry.open_gateways(self.clock.wall()));
+        let all = self.configured.iter().cloned().chain(registered.unwrap_or_default());
+        all.map(|gateway| gateway.id).collect()
+    }
+
+    fn registry(&self) -> Result<Arc<Registry>, ApiError> {
+        let not_read = || ApiError::Unavailable("the registry is still being read".to_owned());
+        self.known.borrow().clone().ok_or_else(not_read)
+    }
+}

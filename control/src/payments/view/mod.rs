@@ -1,0 +1,268 @@
+//! The view: what `payments` holds, where it can be asked by client, time, order and status.
+//!
+//! A database of this process alone, in a file that has no name once it is open: memory stays bounded however many
+//! payments there are, and nothing is left behind. It follows the table, and nobody else writes it; whoever wants a
+//! payment changed writes the table ([`super::ledger`]) and waits until the view has seen it.
+
+mod follow;
+mod list;
+mod rows;
+mod totals;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hookline_event_log::Offset;
+use hookline_schemas::ids::{ClubId, GatewayId, OrganizationId, PaymentId, TopUpId};
+use hookline_schemas::payment::{PaymentRecord, TopUpRecord};
+use hookline_schemas::time::Timestamp;
+use tokio::sync::{broadcast, watch};
+use tokio_rusqlite::rusqlite::{self, OptionalExtension, params};
+
+pub(crate) use list::{Cursor, Listed, PaymentFilter};
+pub(crate) use rows::parameters_hash;
+pub(crate) use totals::Totals;
+
+use crate::error::ApiError;
+
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// What of the view stands in memory, in KiB; the minus is SQLite's way to say KiB.
+const CACHE: i64 = -16 * 1024;
+
+/// Updates that wait for a subscriber; one that is further behind is told so.
+const UPDATES: usize = 1_024;
+
+/// Why the view can't be made, asked or kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ViewError {
+    /// The directory can't be made or written.
+    #[error("failed to make the view's file")]
+    File(#[from] std::io::Error),
+    /// The database says no.
+    #[error("the view's database failed: {0}")]
+    Database(#[from] tokio_rusqlite::Error),
+}
+
+impl From<ViewError> for ApiError {
+    fn from(error: ViewError) -> Self {
+        Self::Unavailable(format!("payments can't be looked up: {error}"))
+    }
+}
+
+/// How far the view has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Behind the last entry that it has taken.
+    pub(crate) version: u64,
+    /// Everything has been read that was there at the start.
+    pub(crate) is_loaded: bool,
+    /// The keys of entries that a deposed writer has written over.
+    pub(crate) overwritten: Arc<std::collections::BTreeSet<Bytes>>,
+}
+
+/// A payment, or a top-up, that has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Update {
+    pub(crate) organization: OrganizationId,
+    pub(crate) club: ClubId,
+    /// The key of the entry.
+    pub(crate) key: String,
+    /// What `payment(id)` finds it by.
+    pub(crate) id: String,
+}
+
+/// What `payment(id)` is about: a top-up, the payment that pays it, or one that pays none of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) top_up: Option<TopUpRecord>,
+    /// The payment; of a top-up the one that took it, else its latest try.
+    pub(crate) payment: Option<PaymentRecord>,
+}
+
+/// The view of `payments`. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    database: tokio_rusqlite::Connection,
+    seen: watch::Sender<Seen>,
+    updates: broadcast::Sender<Update>,
+}
+
+impl View {
+    /// An empty view, with its file in this directory. The directory is made.
+    pub(crate) async fn open(directory: &Path) -> Result<Self, ViewError> {
+        std::fs::create_dir_all(directory)?;
+        let file = tempfile::Builder::new().prefix("payments-").suffix(".view").tempfile_in(directory)?;
+        let database =
+            tokio_rusqlite::Connection::open(file.path()).await.map_err(tokio_rusqlite::Error::Error)?;
+        database.call(prepare).await?;
+        // From here on the name is of no use: the file goes when the process does, however it ends.
+        file.close()?;
+        let (seen, updates) = (watch::Sender::default(), broadcast::Sender::new(UPDATES));
+        Ok(Self { database, seen, updates })
+    }
+
+    /// How far it has come.
+    pub(crate) fn seen(&self) -> watch::Receiver<Seen> {
+        self.seen.subscribe()
+    }
+
+    /// What changes from here on.
+    pub(crate) fn updates(&self) -> broadcast::Receiver<Update> {
+        self.updates.subscribe()
+    }
+
+    /// Whether it can be asked: missing must never mean *unknown*.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Unavailable`] as long as it has not been read to its end.
+    pub(crate) fn is_loaded(&self) -> Result<(), ApiError> {
+        if self.seen.borrow().is_loaded {
+            Ok(())
+        } else {
+            Err(ApiError::Unavailable("payments are still being read: ask again in a moment".to_owned()))
+        }
+    }
+
+    /// Waits until it has seen this version.
+    pub(crate) async fn sight(&self, version: Offset) -> Option<()> {
+        let mut seen = self.seen.subscribe();
+        seen.wait_for(|seen| seen.version >= version.next().0).await.ok().map(drop)
+    }
+
+    /// The entry with this key, encoded, as it counts.
+    pub(crate) async fn entry(&self, key: &str) -> Result<Option<Vec<u8>>, ViewError> {
+        let key = key.to_owned();
+        self.ask(move |database| rows::entry(database, &key)).await
+    }
+
+    /// The payments with these keys, those that there are.
+    pub(crate) async fn payments(&self, keys: Vec<String>) -> Result<Vec<PaymentRecord>, ViewError> {
+        self.ask(move |database| {
+            keys.iter().filter_map(|key| rows::payment(database, key).transpose()).collect()
+        })
+        .await
+    }
+
+    /// The payment with this key.
+    pub(crate) async fn payment(&self, key: &str) -> Result<Option<PaymentRecord>, ViewError> {
+        Ok(self.payments(vec![key.to_owned()]).await?.pop())
+    }
+
+    /// The key of the payment that has a refund with this transaction of its own.
+    pub(crate) async fn payment_of_refund(
+        &self,
+        gateway: &GatewayId,
+        transaction_id: &str,
+    ) -> Result<Option<String>, ViewError> {
+        let (gateway, transaction_id) = (gateway.to_string(), transaction_id.to_owned());
+        let find = "SELECT payment FROM refunds WHERE gateway = ?1 AND transaction_id = ?2";
+        self.ask(move |database| {
+            let mut find = database.prepare_cached(find)?;
+            find.query_row(params![gateway, transaction_id], |row| row.get(0)).optional()
+        })
+        .await
+    }
+
+    /// What this id is about: of a top-up, of a payment, or the number of a transaction.
+    pub(crate) async fn shown(
+        &self,
+        organization: &OrganizationId,
+        id: &str,
+    ) -> Result<Option<Shown>, ViewError> {
+        let (organization, id) = (organization.clone(), id.to_owned());
+        self.ask(move |database| rows::shown(database, &organization, &id)).await
+    }
+
+    /// The top-up of these parameters that can still be paid, and whether it has been answered.
+    pub(crate) async fn pending_twin(
+        &self,
+        top_up: &TopUpRecord,
+        now: Timestamp,
+        unanswered_for: Duration,
+    ) -> Result<Option<TopUpId>, ViewError> {
+        let (organization, parameters) = (top_up.organization.to_string(), parameters_hash(top_up));
+        let young = now.before(unanswered_for);
+        self.ask(move |database| rows::pending_twin(database, &organization, parameters, now, young)).await
+    }
+
+    /// The payments of which a refund was asked for and not settled, at most so many.
+    pub(crate) async fn with_open_refunds(&self, most: usize) -> Result<Vec<PaymentRecord>, ViewError> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        self.ask(move |database| {
+            let find = "SELECT record FROM payments WHERE open_refunds > 0 ORDER BY key LIMIT ?1";
+            let mut find = database.prepare_cached(find)?;
+            find.query_and_then([most], |row| rows::read(row.get_ref(0)?))?.collect()
+        })
+        .await
+    }
+
+    /// One page of what this filter lets through, the latest first.
+    pub(crate) async fn list(
+        &self,
+        filter: PaymentFilter,
+        behind: Option<Cursor>,
+        most: usize,
+    ) -> Result<Vec<Listed>, ViewError> {
+        self.ask(move |database| list::list(database, &filter, behind.as_ref(), most)).await
+    }
+
+    /// What a client was credited with and got back, by currency.
+    pub(crate) async fn totals(
+        &self,
+        organization: &OrganizationId,
+        client: &str,
+        clubs: Option<Vec<ClubId>>,
+        is_test: bool,
+    ) -> Result<Vec<Totals>, ViewError> {
+        let (organization, client) = (organization.to_string(), client.to_owned());
+        self.ask(move |database| totals::totals(database, &organization, &client, clubs.as_deref(), is_test))
+            .await
+    }
+
+    /// The gateway's payments whose ids these are.
+    pub(crate) async fn ids_among(&self, ids: Vec<PaymentId>) -> Result<Vec<PaymentRecord>, ViewError> {
+        self.ask(move |database| {
+            let mut find = database.prepare_cached("SELECT record FROM payments WHERE id = ?1")?;
+            let mut found = Vec::new();
+            for id in &ids {
+                for record in find.query_and_then([id.as_str()], |row| rows::read(row.get_ref(0)?))? {
+                    found.push(record?);
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// The keys of what is older: payments that began, and top-ups that ended, before these times; at most so many each.
+    pub(crate) async fn aged(
+        &self,
+        payments_before: Timestamp,
+        top_ups_before: Timestamp,
+        most: usize,
+    ) -> Result<rows::Aged, ViewError> {
+        self.ask(move |database| rows::aged(database, payments_before, top_ups_before, most)).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, ViewError> {
+        Ok(self.database.call(question).await?)
+    }
+}
+
+/// Nothing here has to survive the process: no sync, and the journal for taking a statement back is in memory.
+fn prepare(database: &mut rusqlite::Connection) -> rusqlite::Result<()> {
+    database.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    database.pragma_update(None, "journal_mode", "MEMORY")?;
+    database.pragma_update(None, "synchronous", "OFF")?;
+    database.pragma_update(None, "temp_store", "MEMORY")?;
+    database.pragma_update(None, "cache_size", CACHE)?;
+    database.set_prepared_statement_cache_capacity(64);
+    database.execute_batch(SCHEMA)
+}
