@@ -8,7 +8,7 @@ use hookline_schemas::notification::{Field, NotificationType};
 use hookline_schemas::time::Timestamp;
 use serde_json::json;
 
-use super::transactions::{Transaction, TransactionKind, TransactionStatus};
+use super::transaction::{Transaction, TransactionKind, TransactionStatus};
 
 /// The notification of how the transaction stands now, as its type and its form body: of a payment that was held first
 /// the one that it was taken, not the one before. None of what awaits its payer, of a payout, of a refund that is

@@ -15,6 +15,7 @@ mod refunds;
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, reason = "a panic fails the test")]
 mod tests;
+mod transaction;
 mod transactions;
 mod values;
 
@@ -39,7 +40,8 @@ use crate::settings::CloudPaymentsSettings;
 pub(crate) use self::as_notification::as_notification;
 pub(crate) use self::orders::{CreatedOrder, Order};
 pub(crate) use self::refunds::{RefundAnswer, RefundRequest};
-pub(crate) use self::transactions::{Page, Transaction, TransactionKind, TransactionStatus};
+pub(crate) use self::transaction::{Transaction, TransactionKind, TransactionStatus};
+pub(crate) use self::transactions::Page;
 
 /// By this CloudPayments knows a request that it has answered.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
