@@ -1,10 +1,12 @@
 //! The metrics of the control plane: one table holds names and help.
 
-use metrics::{counter, describe_counter};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 const REQUESTS: &str = "hookline_control_requests_total";
 const RECONCILIATIONS: &str = "hookline_control_reconciliations_total";
 const MISSING: &str = "hookline_control_missing_payments_total";
+const SOCKETS: &str = "hookline_control_sockets";
+const SOCKETS_ENDED: &str = "hookline_control_sockets_ended_total";
 
 /// Describes the metrics to the recorder.
 pub fn describe() {
@@ -17,6 +19,8 @@ pub fn describe() {
         MISSING,
         "What CloudPayments had and no notification had told of, by outcome: repaired or reported."
     );
+    describe_gauge!(SOCKETS, "WebSockets of subscriptions that are open.");
+    describe_counter!(SOCKETS_ENDED, "WebSockets of subscriptions that were closed, by outcome: why.");
 }
 
 /// A gateway's payments were compared; the outcome is one of a few words.
@@ -31,8 +35,8 @@ pub(crate) fn missing_payments(missing: usize, repaired: usize) {
     counter!(MISSING, "outcome" => "reported").increment(count(missing.saturating_sub(repaired)));
 }
 
-/// Counts requests.
-#[derive(Debug)]
+/// Counts requests and sockets.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct FrontMetrics;
 
 impl FrontMetrics {
@@ -43,6 +47,21 @@ impl FrontMetrics {
     /// A request was answered; the outcome is one of a few words.
     pub(crate) fn answered(&self, outcome: &'static str) {
         counter!(REQUESTS, "outcome" => outcome).increment(1);
+    }
+
+    /// A socket has its place.
+    pub(crate) fn socket_opened(&self) {
+        gauge!(SOCKETS).increment(1.0);
+    }
+
+    /// A socket has given its place back.
+    pub(crate) fn socket_closed(&self) {
+        gauge!(SOCKETS).decrement(1.0);
+    }
+
+    /// A socket has ended; the outcome is one of a few words.
+    pub(crate) fn socket_ended(&self, outcome: &'static str) {
+        counter!(SOCKETS_ENDED, "outcome" => outcome).increment(1);
     }
 }
 

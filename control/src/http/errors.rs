@@ -50,10 +50,14 @@ fn describe(error: &ApiError, extensions: &mut ErrorExtensionValues) {
     }
 }
 
+/// One error of what was never executed.
+pub(super) fn error(message: &str, code: &str, now: Timestamp) -> Value {
+    json!({ "message": message, "extensions": { "code": code, "timestamp": now.to_rfc3339() } })
+}
+
 /// The whole body of an answer to what was never executed.
 pub(super) fn body(message: &str, code: &str, now: Timestamp) -> Value {
-    let extensions = json!({ "code": code, "timestamp": now.to_rfc3339() });
-    json!({ "data": null, "errors": [{ "message": message, "extensions": extensions }] })
+    json!({ "data": null, "errors": [error(message, code, now)] })
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
-//! The front of the control plane: `POST /graphql`, from the socket to the schema and back.
+//! The front of the control plane: `/graphql`, from the socket to the schema and back.
 //!
 //! admit (the token's budget) → ready? POST? JSON? → who is it → read → charge → execute → answer. It knows nothing of
-//! what the schema does; who asks goes with every operation, and the resolvers refuse.
+//! what the schema does; who asks goes with every operation, and the resolvers refuse. Subscriptions have a folder of
+//! their own, `sockets/`; the budget is the same.
 
 mod errors;
 mod operations;
 mod rate;
 mod refusal;
 mod server;
+mod sockets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +32,9 @@ use crate::settings::Settings;
 use operations::Operations;
 use rate::{Admitted, Exceeded, RateLimit, Standing, TokenDigest};
 use refusal::Refusal;
+use sockets::{Limits, Sockets};
 
-/// Where operations are posted.
+/// Where operations are posted, and subscriptions opened.
 const PATH: &str = "/graphql";
 
 /// The headers of every answer, by IZI's contract.
@@ -49,6 +52,7 @@ pub(crate) struct Front<E> {
     request_timeout: Duration,
     clock: Clock,
     metrics: FrontMetrics,
+    sockets: Sockets,
 }
 
 /// A request on its way: what its answer has to say even if it ends early.
@@ -81,7 +85,14 @@ impl<E: Executor> Front<E> {
             request_timeout: settings.request_timeout,
             clock,
             metrics: FrontMetrics::new(),
+            sockets: Sockets::new(Limits::NORMAL, FrontMetrics::new()),
         }
+    }
+
+    /// The same with other limits for sockets.
+    #[cfg(test)]
+    fn with_sockets(self, limits: Limits) -> Self {
+        Self { sockets: Sockets::new(limits, self.metrics), ..self }
     }
 
     /// Answers every request, at whatever URL.
@@ -89,7 +100,8 @@ impl<E: Executor> Front<E> {
         Router::new().fallback(handle::<E>).with_state(Arc::clone(self))
     }
 
-    /// What goes on beside the requests: keys are fetched, the past is forgotten. Never ends.
+    /// What goes on beside the requests: keys are fetched, the past is forgotten, sockets are closed where this control
+    /// is not the active one any more. Never ends.
     async fn keep(&self) {
         let tidy = async {
             loop {
@@ -97,10 +109,18 @@ impl<E: Executor> Front<E> {
                 self.limit.forget_the_past();
             }
         };
-        tokio::join!(self.verifier.keep_keys(), tidy);
+        let watch_readiness = async {
+            loop {
+                tokio::time::sleep(self.sockets.limits.readiness).await;
+                if !(self.readiness)() {
+                    self.sockets.restart();
+                }
+            }
+        };
+        tokio::join!(self.verifier.keep_keys(), tidy, watch_readiness);
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    async fn answer(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let token = bearer_token(&head.headers).map(|token| (token, TokenDigest::of(token)));
         let digest = token.as_ref().ok().map(|(_, digest)| *digest);
@@ -108,6 +128,10 @@ impl<E: Executor> Front<E> {
             Ok(admitted) => admitted,
             Err(exceeded) => return self.refuse(&Refusal::RateLimited(exceeded), exceeded.standing),
         };
+        if sockets::is_wanted(&head) {
+            let shown = token.map(|(token, digest)| (token.to_owned(), digest));
+            return self.open_socket(head, shown, admitted).await;
+        }
         let mut visit = Visit { admitted, may_have_changed: false };
         let executed = self.serve(&head, token, body, &mut visit);
         let executed = tokio::time::timeout(self.request_timeout, executed).await;
@@ -118,6 +142,22 @@ impl<E: Executor> Front<E> {
                 self.refuse(&Refusal::RateLimited(exceeded), exceeded.standing)
             }
             Err(refusal) => self.refuse(&refusal, self.limit.standing(visit.admitted)),
+        }
+    }
+
+    async fn open_socket(
+        self: &Arc<Self>,
+        head: Parts,
+        shown: Result<(String, TokenDigest), ApiError>,
+        admitted: Admitted,
+    ) -> Response<Body> {
+        match sockets::open(self, head, shown, admitted).await {
+            Ok(mut response) => {
+                self.metrics.answered("upgraded");
+                tell_standing(response.headers_mut(), self.limit.standing(admitted));
+                response
+            }
+            Err(refusal) => self.refuse(&refusal, self.limit.standing(admitted)),
         }
     }
 
@@ -238,12 +278,16 @@ fn respond(status: StatusCode, body: Vec<u8>, standing: Standing) -> Response<Bo
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    tell_standing(headers, standing);
+    response
+}
+
+fn tell_standing(headers: &mut HeaderMap, standing: Standing) {
     headers.insert(LIMIT, standing.limit.into());
     headers.insert(REMAINING, standing.remaining.into());
     // The second in which it has left for certain.
     headers.insert(RESET, standing.reset.0.div_ceil(1000).into());
     headers.insert(COST, standing.cost.into());
-    response
 }
 
 #[cfg(test)]

@@ -77,6 +77,23 @@ pub(super) fn may_change(request: &mut Request) -> bool {
     }
 }
 
+/// Whether what would be carried out is a query or a mutation. What can't be read, or does not say which operation is
+/// meant, is carried out by nobody.
+pub(super) fn is_no_subscription(request: &mut Request) -> bool {
+    let named = request.operation_name.clone();
+    let Ok(document) = request.parsed_query() else { return false };
+    let is_other = |operation: &OperationDefinition| operation.ty != OperationType::Subscription;
+    match (&document.operations, named) {
+        (DocumentOperations::Single(operation), _) => is_other(&operation.node),
+        (DocumentOperations::Multiple(operations), Some(name)) => {
+            operations.get(name.as_str()).is_some_and(|operation| is_other(&operation.node))
+        }
+        (DocumentOperations::Multiple(operations), None) => {
+            operations.values().any(|operation| is_other(&operation.node))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +165,28 @@ mod tests {
             ("mutation {", false),
         ] {
             assert_eq!(may_change(&mut Request::new(query)), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn what_is_carried_out_is_known_to_be_a_subscription_or_not() {
+        let both = "query A { a } subscription B { b }";
+        for (query, named, expected) in [
+            ("subscription { a }", None, false),
+            ("subscription A { a }", None, false),
+            ("subscription A { a }", Some("A"), false),
+            ("{ a }", None, true),
+            ("query A { a }", Some("A"), true),
+            ("mutation { a }", None, true),
+            (both, Some("A"), true),
+            (both, Some("B"), false),
+            (both, None, true),
+            (both, Some("C"), false),
+            ("{", None, false),
+        ] {
+            let mut request = Request::new(query);
+            request.operation_name = named.map(str::to_owned);
+            assert_eq!(is_no_subscription(&mut request), expected, "{query} {named:?}");
         }
     }
 }

@@ -115,6 +115,11 @@ impl Window {
         now: Timestamp,
     ) -> Result<(), Exceeded> {
         self.give_back(then);
+        self.take_or_one(cost, limit, now)
+    }
+
+    /// Takes so many; where they don't fit, one was asked for in vain.
+    fn take_or_one(&mut self, cost: usize, limit: usize, now: Timestamp) -> Result<(), Exceeded> {
         if self.take(cost, limit, now).is_ok() {
             return Ok(());
         }
@@ -192,6 +197,13 @@ impl RateLimit {
         let (now, limit) = (self.clock.now(), self.limit_of(admitted.payer));
         windows.of(admitted.payer).exchange(admitted.at, operations, limit, now)?;
         Ok(Admitted { at: now, cost: operations, ..admitted })
+    }
+
+    /// A token that was found good asks for so many, on a connection that it has.
+    pub(super) fn spend(&self, token: TokenDigest, operations: usize) -> Result<(), Exceeded> {
+        let mut windows = self.lock();
+        let now = self.clock.now();
+        windows.of(Payer::Token(token)).take_or_one(operations, self.limit, now)
     }
 
     fn admit_as(&self, windows: &mut Windows, payer: Payer) -> Result<Admitted, Exceeded> {
@@ -340,6 +352,20 @@ mod tests {
         );
         assert!(limit.lock().strangers.times.is_empty());
         assert!(visit(&limit, "good", true).is_err());
+    }
+
+    #[test]
+    fn what_is_asked_for_on_a_connection_costs_its_token() {
+        let limit = RateLimit::new(4, Clock::start());
+        let good = visit(&limit, "good", true).expect("room");
+        limit.spend(token("good"), 2).expect("room");
+        let exceeded = limit.spend(token("good"), 2).expect_err("one is left");
+        assert_eq!((exceeded.standing.remaining, exceeded.standing.cost), (0, 2));
+        assert_eq!(limit.standing(good).remaining, 0, "the refused one cost one");
+        // It was found good when the connection began, so it is no stranger now.
+        limit.lock().tokens.clear();
+        limit.spend(token("good"), 4).expect("a window of its own");
+        assert!(limit.lock().unknown.times.is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::rate::Exceeded;
+use super::sockets::NoPlace;
 use crate::error::ApiError;
 
 /// Why a request was not executed to its end.
@@ -21,9 +22,15 @@ pub(super) enum Refusal {
     BrokenBody,
     /// The body is no operation, nor a batch of them.
     Malformed(String),
+    /// A WebSocket is wanted, by an upgrade that is none.
+    NotWebSocket,
+    /// A WebSocket is wanted, and none of the protocols that are spoken here.
+    NoProtocol,
     /// Too many operations in too short a time.
     RateLimited(Exceeded),
     // Ours, or overload.
+    /// There are too many sockets, of the token or at all.
+    NoPlace(NoPlace),
     /// This control is not the active one.
     NotReady,
     /// The time was over before anything could be changed.
@@ -43,6 +50,12 @@ impl Refusal {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, INVALID, "too_large"),
             Self::BrokenBody => (StatusCode::BAD_REQUEST, INVALID, "broken_body"),
             Self::Malformed(_) => (StatusCode::OK, INVALID, "malformed"),
+            Self::NotWebSocket => (StatusCode::BAD_REQUEST, INVALID, "not_websocket"),
+            Self::NoProtocol => (StatusCode::BAD_REQUEST, INVALID, "no_protocol"),
+            Self::NoPlace(NoPlace::Token) => {
+                (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", "sockets_of_token")
+            }
+            Self::NoPlace(NoPlace::Full) => (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "sockets"),
             Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", "rate_limited"),
             Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "not_ready"),
             Self::Late => (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "late"),
@@ -69,11 +82,19 @@ impl Refusal {
     pub(super) fn message(&self) -> String {
         match self {
             Self::NotFound => "there is nothing at this URL: POST /graphql".to_owned(),
-            Self::NotPost => "operations are posted: POST /graphql".to_owned(),
+            Self::NotPost => {
+                "operations are posted: POST /graphql; subscriptions have a WebSocket there".to_owned()
+            }
             Self::NotJson => "the body is to be application/json".to_owned(),
             Self::TooLarge => "the body is larger than 256 KiB".to_owned(),
             Self::BrokenBody => "the body broke off".to_owned(),
             Self::Malformed(problem) => problem.clone(),
+            Self::NotWebSocket => "the upgrade is no WebSocket's of version 13".to_owned(),
+            Self::NoProtocol => {
+                "Sec-WebSocket-Protocol is to be graphql-transport-ws or graphql-ws".to_owned()
+            }
+            Self::NoPlace(NoPlace::Token) => "this token has too many sockets".to_owned(),
+            Self::NoPlace(NoPlace::Full) => "there are too many sockets: try again".to_owned(),
             Self::RateLimited(Exceeded { standing, .. }) => {
                 format!("more than {} operations in 10 seconds", standing.limit)
             }
@@ -89,6 +110,7 @@ impl Refusal {
             Self::RateLimited(Exceeded { retry_after, .. }) => {
                 Some(u64::try_from(retry_after.as_millis().div_ceil(1000)).unwrap_or(u64::MAX))
             }
+            Self::NoPlace(_) => Some(1),
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(1),
             _ => None,
         }

@@ -68,15 +68,17 @@ impl Server {
     }
 
     /// Serves until `shutdown`, then finishes what is in flight. When it returns, every connection is closed and every
-    /// answer has been written.
+    /// answer has been written; sockets are told that we go.
     pub(crate) async fn run<E: Executor>(self, front: Front<E>, shutdown: CancellationToken) {
         let front = Arc::new(front);
         let tasks = TaskTracker::new();
         let serving = async {
             accept(&self.listener, &front.router(), &tasks, &shutdown).await;
             drop(self.listener);
+            front.sockets.go_away();
             tasks.close();
             tasks.wait().await;
+            front.sockets.ended().await;
         };
         tokio::select! {
             () = serving => {}
@@ -123,7 +125,9 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        // A socket has a bound of its own: its connection does not count here any more.
+        .with_upgrades();
     let mut served = pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

@@ -16,8 +16,8 @@ use http::{HeaderMap, header};
 
 pub use key::KeyProblem;
 pub use local::{IssueRequest, LocalKey, LocalKeyError, make_key_file};
-pub(crate) use verifier::Verifier;
 pub use verifier::{IdentityError, local_key};
+pub(crate) use verifier::{Verified, Verifier};
 
 use crate::error::ApiError;
 
@@ -79,14 +79,26 @@ pub(crate) fn caller<'c>(context: &Context<'c>) -> Result<&'c Caller, ApiError> 
 ///
 /// [`ApiError::Unauthenticated`] if there is none, [`ApiError::TokenInvalid`] if there is something else.
 pub(crate) fn bearer_token(headers: &HeaderMap) -> Result<&str, ApiError> {
-    const NOT_BEARER: ApiError = ApiError::TokenInvalid("the header is not Authorization: Bearer ...");
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (value, another) = (values.next().ok_or(ApiError::Unauthenticated)?, values.next());
-    let (scheme, token) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or(NOT_BEARER)?;
-    let token = token.trim();
-    let is_bearer = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && another.is_none();
-    if is_bearer { Ok(token) } else { Err(NOT_BEARER) }
+    match (value.to_str(), another) {
+        (Ok(value), None) => bearer(value),
+        _ => Err(NOT_BEARER),
+    }
 }
+
+/// The token in the value of an `Authorization`.
+///
+/// # Errors
+///
+/// [`ApiError::TokenInvalid`] if there is something else.
+pub(crate) fn bearer(value: &str) -> Result<&str, ApiError> {
+    let (scheme, token) = value.split_once(' ').ok_or(NOT_BEARER)?;
+    let token = token.trim();
+    if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() { Ok(token) } else { Err(NOT_BEARER) }
+}
+
+const NOT_BEARER: ApiError = ApiError::TokenInvalid("the header is not Authorization: Bearer ...");
 
 /// The bearer of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]

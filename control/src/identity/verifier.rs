@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hookline_outbound::{Outbound, TlsError};
 use hookline_schemas::ids::{ClubId, OrganizationId};
-use hookline_schemas::time::Clock;
+use hookline_schemas::time::{Clock, Timestamp};
 use hookline_schemas::webhook::{UrlError, parse_url};
 use http::Uri;
 use jsonwebtoken::{Algorithm, Header};
@@ -80,6 +80,15 @@ enum Provided {
     Published(PublishedKeys),
 }
 
+/// A bearer, and until when his token says who he is.
+#[derive(Debug, Clone)]
+pub(crate) struct Verified {
+    /// Who he is.
+    pub(crate) caller: Caller,
+    /// `exp`, and how far the clocks may be apart: a wall time.
+    pub(crate) until: Timestamp,
+}
+
 /// Knows whose tokens are believed.
 #[derive(Debug)]
 pub(crate) struct Verifier {
@@ -143,6 +152,15 @@ impl Verifier {
     /// [`ApiError::TokenExpired`] if nothing but its age is wrong with it; [`ApiError::TokenInvalid`] if anything else
     /// is; [`ApiError::Unavailable`] if the identity provider's keys have never been fetched.
     pub(crate) async fn verify(&self, token: &str) -> Result<Caller, ApiError> {
+        Ok(self.verify_until(token).await?.caller)
+    }
+
+    /// The same, for who stays longer than a request takes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Verifier::verify`].
+    pub(crate) async fn verify_until(&self, token: &str) -> Result<Verified, ApiError> {
         let header = read_header(token)?;
         if let Some(claims) =
             self.local.as_ref().and_then(|key| open(std::slice::from_ref(key), &header, token))
@@ -158,7 +176,7 @@ impl Verifier {
     }
 
     /// What a token with a right signature says of its bearer.
-    fn judge(&self, claims: &Claims, issuer: &str) -> Result<Caller, ApiError> {
+    fn judge(&self, claims: &Claims, issuer: &str) -> Result<Verified, ApiError> {
         if claims.get("iss").and_then(Value::as_str) != Some(issuer) {
             return Err(ApiError::TokenInvalid("it is of another issuer than its key"));
         }
@@ -179,7 +197,7 @@ impl Verifier {
         match expires {
             None => Err(ApiError::TokenInvalid("exp is missing")),
             Some(expires) if expires + leeway <= now => Err(ApiError::TokenExpired),
-            Some(_) => Ok(caller),
+            Some(expires) => Ok(Verified { caller, until: wall_time(expires + leeway) }),
         }
     }
 
@@ -196,6 +214,11 @@ impl Verifier {
         let clubs = clubs(claims.get(&self.settings.clubs_claim))?;
         Ok(Caller { subject, role, organization: OrganizationId::new(organization), clubs })
     }
+}
+
+/// Seconds since the epoch as a time; what is beyond all times is the last of them.
+fn wall_time(seconds: f64) -> Timestamp {
+    Timestamp(0).after(std::time::Duration::try_from_secs_f64(seconds).unwrap_or(std::time::Duration::MAX))
 }
 
 const NOT_BELIEVED: ApiError = ApiError::TokenInvalid("no key that is believed has signed it");

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_graphql::{Context, EmptySubscription, Object, Schema};
+use async_graphql::{Context, Object, Schema, Subscription};
 use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
 use hookline_outbound::{Outbound, Patience};
 use hookline_schemas::ids::OrganizationId;
 use hookline_schemas::time::Clock;
@@ -19,17 +20,19 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
+use crate::http::sockets::Limits;
 use crate::http::{Front, Server};
 use crate::identity::{IssueRequest, LocalKey, Role, Verifier, caller};
 use crate::settings::{Settings, TokenSettings};
 
 /// For whatever takes milliseconds on an idle machine.
-const SOON: Duration = Duration::from_secs(15);
+pub(super) const SOON: Duration = Duration::from_secs(15);
 
 #[derive(Default)]
 struct Gate {
     entered: Notify,
     opened: Notify,
+    left: Notify,
 }
 
 struct Query;
@@ -70,6 +73,59 @@ struct Mutation;
 impl Mutation {
     async fn never_ends(&self) -> bool {
         std::future::pending().await
+    }
+}
+
+struct Events;
+
+/// Tells that a stream was dropped.
+struct Leaves(Arc<Gate>);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        self.0.left.notify_one();
+    }
+}
+
+#[Subscription]
+impl Events {
+    async fn count(&self, to: i32) -> impl Stream<Item = i32> {
+        stream::iter(1..=to)
+    }
+
+    async fn caller(&self, context: &Context<'_>) -> Result<impl Stream<Item = String>, ApiError> {
+        let subject = caller(context)?.subject.clone();
+        Ok(stream::once(async { subject }))
+    }
+
+    /// Nothing ever comes, and who leaves is seen.
+    async fn silence(&self, context: &Context<'_>) -> impl Stream<Item = bool> {
+        let leaves = Leaves(Arc::clone(context.data_unchecked::<Arc<Gate>>()));
+        stream::once(async move {
+            let _leaves = leaves;
+            std::future::pending().await
+        })
+    }
+
+    /// Faster than anybody reads, and who leaves is seen.
+    async fn flood(&self, context: &Context<'_>) -> impl Stream<Item = String> {
+        let leaves = Leaves(Arc::clone(context.data_unchecked::<Arc<Gate>>()));
+        stream::repeat_with(move || {
+            let _leaves = &leaves;
+            "x".repeat(100_000)
+        })
+    }
+
+    async fn fails(&self) -> impl Stream<Item = Result<i32, ApiError>> {
+        stream::iter([Ok(1), Err(ApiError::NotFound("payment"))])
+    }
+
+    async fn refused(&self) -> Result<stream::Empty<i32>, ApiError> {
+        Err(ApiError::Forbidden("OWNER or ADMIN is needed"))
+    }
+
+    async fn deeper(&self) -> impl Stream<Item = Query> {
+        stream::once(async { Query }).chain(stream::pending())
     }
 }
 
@@ -119,6 +175,10 @@ impl Stage {
     }
 
     pub(super) async fn with(rate_limit: u32, request_timeout: Duration) -> Self {
+        Self::with_sockets(rate_limit, request_timeout, Limits::NORMAL).await
+    }
+
+    pub(super) async fn with_sockets(rate_limit: u32, request_timeout: Duration, sockets: Limits) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("hookline-tokens.pem");
         let (clock, tokens) = (Clock::start(), crate::identity::fixtures::settings());
@@ -126,13 +186,13 @@ impl Stage {
         let payments = crate::tests::payment_settings();
         let settings = Settings { listen, rate_limit, request_timeout, tokens: tokens.clone(), payments };
         let gate = Arc::new(Gate::default());
-        let schema = Schema::build(Query, Mutation, EmptySubscription).data(Arc::clone(&gate));
+        let schema = Schema::build(Query, Mutation, Events).data(Arc::clone(&gate));
         let schema = schema.limit_depth(5).limit_complexity(20).finish();
         let verifier = Verifier::new(&tokens, &path, clock).expect("a verifier");
         let is_ready = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&is_ready);
         let readiness = move || asked.load(Ordering::SeqCst);
-        let front = Front::new(schema, verifier, &settings, readiness, clock);
+        let front = Front::new(schema, verifier, &settings, readiness, clock).with_sockets(sockets);
         let server = Server::bind(listen).await.expect("a port");
         let (address, shutdown) = (server.local_address().expect("an address"), CancellationToken::new());
         let mut running = JoinSet::new();
@@ -169,6 +229,11 @@ impl Stage {
     /// Lets him go on.
     pub(super) fn open(&self) {
         self.gate.opened.notify_one();
+    }
+
+    /// Until a stream was dropped.
+    pub(super) async fn left(&self) {
+        tokio::time::timeout(SOON, self.gate.left.notified()).await.expect("it is there still");
     }
 
     /// Until the server has ended.

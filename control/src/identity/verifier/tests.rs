@@ -286,3 +286,21 @@ fn settings_that_contradict_each_other_are_named() {
         assert!(!default.exists(), "nothing is made where a provider is set");
     }
 }
+
+#[tokio::test]
+async fn a_token_says_until_when_it_is_good() {
+    let (directory, settings) = provider(ED25519_PUBLIC);
+    let verifier = verifier(&directory, &settings);
+    let expires = in_seconds(900);
+    let leeway = 30_000;
+    for (exp, until) in [
+        (json!(expires), u64::try_from(expires).expect("a time") * 1000 + leeway),
+        (json!(u32::MAX), u64::from(u32::MAX) * 1000 + leeway),
+        (json!(1e300), u64::MAX),
+    ] {
+        let token = signed(EdDSA, ED25519_PRIVATE, None, &claims(json!({ "exp": exp })));
+        let verified = verifier.verify_until(&token).await.expect("believed");
+        assert_eq!(verified.until, Timestamp(until), "{exp}");
+        assert_eq!(verified.caller.subject, "user_1");
+    }
+}
