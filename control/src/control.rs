@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_graphql::Executor;
 use hookline_event_log::{Log, ReadError};
+use hookline_history::History;
 use hookline_outbound::{Outbound, TlsError};
 use hookline_registry::Registry;
 use hookline_schemas::seal::Sealer;
@@ -12,6 +13,7 @@ use hookline_schemas::time::Clock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::attempts::{self, Attempts};
 use crate::cloudpayments::CloudPayments;
 use crate::error::ApiError;
 use crate::graphql::{self, Api, Configured, WebhookLimits};
@@ -110,6 +112,8 @@ impl<L: Log> Control<L> {
             clients: Api::clients_of(&log),
             events: Api::events_of(&log),
             lanes: Lanes::default(),
+            attempts: Attempts::new(&log, attempts::MOST),
+            history: History::new(log.clone(), clock),
             cloudpayments,
             callback_url: callback_url.map(|url| url.trim_end_matches('/').to_owned()),
             configured,
@@ -120,12 +124,12 @@ impl<L: Log> Control<L> {
         Ok(Self { log, api })
     }
 
-    /// Takes part in who writes `control`, follows how webhooks do, and asks CloudPayments again where it could not
+    /// Takes part in who writes `control`, follows how webhooks do and what is attempted, and asks CloudPayments again where it could not
     /// be asked, until it is stopped. When this returns, this control writes no more, and the next one may.
     ///
     /// # Errors
     ///
-    /// If the tables `lanes` and `payments` can't be read.
+    /// If the tables `lanes` and `payments` or the journal `attempts` can't be read.
     pub async fn run(&self, stop: &CancellationToken) -> Result<(), ReadError> {
         let lead = async {
             let written = Written { store: &self.api.store, payments: &self.api.payments };
@@ -136,6 +140,7 @@ impl<L: Log> Control<L> {
             tokio::select! {
                 followed = lanes::follow(&self.log, &self.api.lanes) => followed?,
                 followed = self.api.payments.run() => followed?,
+                followed = self.api.attempts.follow(attempts::MOST) => followed?,
                 () = graphql::recheck::run(Arc::clone(&self.api), graphql::recheck::EVERY) => {}
                 () = stop.cancelled() => {}
             }

@@ -43,12 +43,12 @@ pub(crate) enum ApiError {
     /// CloudPayments was asked, and said no.
     #[error("Payment declined: {0}")]
     Declined(String),
-    /// Whoever watches did not keep up.
-    #[error("{0} changes were missed: ask for what is of interest")]
-    Missed(u64),
     /// This control is not the active one, or the log can't be written: nothing has changed.
     #[error("{0}")]
     Unavailable(String),
+    /// Who listens was too slow.
+    #[error("{0} of all that was told was missed: ask for what is wanted of it")]
+    Missed(u64),
     /// The log may have it or not: look before you ask again.
     #[error("it may have been done or not: look before you ask again")]
     Unknown,
@@ -67,8 +67,8 @@ impl ApiError {
             Self::AlreadyExists(_) | Self::Duplicate { .. } => "ALREADY_EXISTS",
             Self::Validation { .. } => "VALIDATION_ERROR",
             Self::Declined(_) => "PAYMENT_DECLINED",
-            Self::Missed(_) => "UPDATES_MISSED",
             Self::Unavailable(_) => "SERVICE_UNAVAILABLE",
+            Self::Missed(_) => "EVENTS_MISSED",
             Self::Unknown => "OUTCOME_UNKNOWN",
         }
     }

@@ -3,6 +3,7 @@
 //! One control is active and writes the table `control`; the others stand by, not ready. What is written reaches
 //! every edge and dispatcher by the registry that they follow; nothing here is on the way of a payment.
 
+mod attempts;
 mod cloudpayments;
 mod control;
 mod error;

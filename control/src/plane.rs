@@ -80,7 +80,7 @@ impl<L: Log> ControlPlane<L> {
     ///
     /// # Errors
     ///
-    /// If the tables `lanes` and `payments` can't be read.
+    /// If the tables `lanes` and `payments` or the journal `attempts` can't be read.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ReadError> {
         let is_ready = self.readiness();
         let Self { control, server, verifier, settings, clock } = self;

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{DeadLetter, DeadReason};
+use crate::event::EventType;
 use crate::ids::{EventId, WebhookId};
 use crate::time::Timestamp;
 
@@ -64,12 +65,18 @@ pub struct LetterFilter {
     /// This one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub letter: Option<LetterId>,
+    /// One of these; of whatever letter, where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub letters: Vec<LetterId>,
     /// Of this webhook.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookId>,
     /// Of this event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<EventId>,
+    /// Whose event is of this type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<EventType>,
     /// Given up for this reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<DeadReason>,
@@ -98,12 +105,25 @@ impl LetterFilter {
         }
         let failure = letter.last_failure.map(|failure| failure.label());
         is(self.letter.as_ref(), self.letter == Some(id))
+            && (self.letters.is_empty() || self.letters.contains(&id))
             && is(self.webhook.as_ref(), self.webhook.as_ref() == Some(&letter.webhook))
             && is(self.event.as_ref(), self.event.as_ref() == Some(&letter.event.id))
+            && is(self.event_type.as_ref(), self.event_type == Some(letter.event.event_type))
             && is(self.reason.as_ref(), self.reason == Some(letter.reason))
             && is(self.failure.as_ref(), self.failure.as_deref() == failure)
             && self.since.is_none_or(|since| letter.dead_at >= since)
             && self.until.is_none_or(|until| letter.dead_at < until)
+    }
+
+    /// The letters that it names, if it names some.
+    pub fn named(&self) -> impl Iterator<Item = LetterId> {
+        self.letter.iter().chain(&self.letters).copied()
+    }
+
+    /// No letter before this offset of the partition is one of them.
+    pub fn begins_at(&self, partition: u16) -> u64 {
+        let here = self.named().filter(|letter| letter.partition == partition);
+        here.map(|letter| letter.offset).min().unwrap_or(0)
     }
 }
 
@@ -218,6 +238,10 @@ mod tests {
             (all(), true),
             (LetterFilter { letter: Some(id), ..all() }, true),
             (LetterFilter { letter: Some(LetterId { offset: 8, ..id }), ..all() }, false),
+            (LetterFilter { letters: vec![LetterId { offset: 8, ..id }, id], ..all() }, true),
+            (LetterFilter { letters: vec![LetterId { offset: 8, ..id }], ..all() }, false),
+            (LetterFilter { event_type: Some(EventType::WebhookDisabled), ..all() }, true),
+            (LetterFilter { event_type: Some(EventType::WebhookTest), ..all() }, false),
             (LetterFilter { webhook: Some(WebhookId::new("wh")), ..all() }, true),
             (LetterFilter { webhook: Some(WebhookId::new("wh_2")), ..all() }, false),
             (LetterFilter { event: Some(letter.event.id.clone()), ..all() }, true),
@@ -233,6 +257,16 @@ mod tests {
             assert_eq!(filter.takes(id, &letter), takes, "{filter:?}");
             assert_eq!(filter.is_everything(), filter == all(), "{filter:?}");
         }
+    }
+
+    #[test]
+    fn a_filter_begins_at_the_first_letter_that_it_names() {
+        let letter = |partition, offset| LetterId { partition, offset };
+        let letters = vec![letter(3, 9), letter(3, 7), letter(4, 1)];
+        let filter = LetterFilter { letters, ..LetterFilter::default() };
+        assert_eq!([3, 4, 5].map(|partition| filter.begins_at(partition)), [7, 1, 0]);
+        let one = LetterFilter { letter: Some(letter(3, 9)), ..LetterFilter::default() };
+        assert_eq!([3, 4].map(|partition| one.begins_at(partition)), [9, 0]);
     }
 
     #[test]

@@ -169,6 +169,7 @@ impl<L: Log> Payments<L> {
         let query = TraceQuery {
             payment: &payment,
             gateways: &gateways,
+            places: &[],
             webhooks: &webhooks,
             sealer: Some(&self.sealer),
         };

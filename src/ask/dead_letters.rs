@@ -105,6 +105,7 @@ impl Which {
             failure,
             since,
             until,
+            ..LetterFilter::default()
         }
     }
 }

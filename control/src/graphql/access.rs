@@ -187,6 +187,13 @@ impl<L: Log> Api<L> {
 }
 
 impl<'a> AnyWebhook<'a> {
+    pub(super) fn id(&self) -> &'a WebhookId {
+        match self {
+            Self::Registered(known) => &known.record.id,
+            Self::Configured(webhook) => &webhook.id,
+        }
+    }
+
     pub(super) fn organization(&self) -> &'a OrganizationId {
         match self {
             Self::Registered(known) => &known.record.organization,

@@ -6,6 +6,7 @@
 mod access;
 mod client;
 mod decimal;
+mod delivery;
 mod gateway;
 mod page;
 mod payment;
@@ -18,20 +19,23 @@ use std::time::Duration;
 
 use async_graphql::{MergedObject, MergedSubscription, Schema};
 use hookline_event_log::{JournalName, Log, TableName};
+use hookline_history::History;
 use hookline_schemas::gateway::Gateway;
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::time::Clock;
 use hookline_schemas::webhook::Webhooks;
 
+use crate::attempts::Attempts;
 use crate::cloudpayments::CloudPayments;
 use crate::lanes::Lanes;
 use crate::payments::Payments;
 use crate::store::Store;
 
 use self::client::ClientMutations;
+use self::delivery::{DeliveryMutations, DeliveryQueries, DeliverySubscriptions};
 pub(crate) use self::gateway::recheck;
 use self::gateway::{GatewayMutations, GatewayQueries};
-use self::payment::{PaymentMutations, PaymentQueries, PaymentSubscription};
+use self::payment::{PaymentMutations, PaymentQueries, PaymentSubscriptions};
 use self::webhook::{WebhookMutations, WebhookQueries};
 
 /// Fields in fields: the introspection of GraphiQL needs 15.
@@ -65,6 +69,8 @@ pub(crate) struct Api<L: Log> {
     pub(crate) clients: L::Table,
     pub(crate) events: L::Journal,
     pub(crate) lanes: Lanes,
+    pub(crate) attempts: Attempts<L>,
+    pub(crate) history: History<L>,
     pub(crate) cloudpayments: CloudPayments,
     /// Where CloudPayments reaches the edge, without a slash at its end.
     pub(crate) callback_url: Option<String>,
@@ -87,7 +93,7 @@ impl<L: Log> Api<L> {
 /// Everything that can be asked.
 #[derive(MergedObject)]
 #[graphql(name = "Query")]
-pub(crate) struct Query<L: Log>(GatewayQueries<L>, WebhookQueries<L>, PaymentQueries<L>);
+pub(crate) struct Query<L: Log>(GatewayQueries<L>, WebhookQueries<L>, PaymentQueries<L>, DeliveryQueries<L>);
 
 /// Everything that can be changed. The changes of one request are made one after the other.
 #[derive(MergedObject)]
@@ -97,12 +103,13 @@ pub(crate) struct Mutation<L: Log>(
     WebhookMutations<L>,
     ClientMutations<L>,
     PaymentMutations<L>,
+    DeliveryMutations<L>,
 );
 
-/// Everything that can be watched.
+/// Everything that can be listened to.
 #[derive(MergedSubscription)]
 #[graphql(name = "Subscription")]
-pub(crate) struct Subscription<L: Log>(PaymentSubscription<L>);
+pub(crate) struct Subscription<L: Log>(PaymentSubscriptions<L>, DeliverySubscriptions<L>);
 
 /// The schema over this log.
 pub(crate) type ControlSchema<L> = Schema<Query<L>, Mutation<L>, Subscription<L>>;
@@ -113,14 +120,17 @@ pub(crate) fn schema<L: Log>(api: &Arc<Api<L>>) -> ControlSchema<L> {
         GatewayQueries(Arc::clone(api)),
         WebhookQueries(Arc::clone(api)),
         PaymentQueries(Arc::clone(api)),
+        DeliveryQueries(Arc::clone(api)),
     );
     let mutation = Mutation(
         GatewayMutations(Arc::clone(api)),
         WebhookMutations(Arc::clone(api)),
         ClientMutations(Arc::clone(api)),
         PaymentMutations(Arc::clone(api)),
+        DeliveryMutations(Arc::clone(api)),
     );
-    let subscription = Subscription(PaymentSubscription(Arc::clone(api)));
+    let subscription =
+        Subscription(PaymentSubscriptions(Arc::clone(api)), DeliverySubscriptions(Arc::clone(api)));
     Schema::build(query, mutation, subscription)
         .limit_depth(MAX_DEPTH)
         .limit_complexity(MAX_COMPLEXITY)

@@ -32,6 +32,9 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// The first comparison comes so long after the start.
 const FIRST: Duration = Duration::from_secs(5 * 60);
 
+/// So many payments that are held are asked for one by one.
+const MAX_HELD: usize = 100;
+
 /// So many of what is missing are named; the others are counted.
 const MAX_NAMED: usize = 10_000;
 
@@ -130,21 +133,39 @@ impl<L: Log> Payments<L> {
         for page in 1.. {
             let created = request.since..request.until;
             let found = self.cloudpayments.transactions(site, created, page).await?;
-            reconciled.transactions += found.transactions.len() + found.unreadable;
             reconciled.unclear += found.unreadable;
-            let missing = self.missing(&gateway, &found.transactions, &mut reconciled).await?;
-            for event in missing {
-                if request.repair {
-                    self.repair(&event).await?;
-                    reconciled.repaired += 1;
-                }
-                reconciled.name(&event);
-            }
+            self.compare(&gateway, &found.transactions, request.repair, &mut reconciled).await?;
             if found.is_last {
                 break;
             }
         }
+        // What was held before has begun too early to be on a page, and may have been taken or let go since.
+        for held in self.view.held(&gateway.id, request.since, MAX_HELD).await.map_err(ApiError::from)? {
+            let Ok(transaction_id) = held.transaction_id.parse() else { continue };
+            if let Some(transaction) = self.cloudpayments.transaction(site, transaction_id).await? {
+                self.compare(&gateway, &[transaction], request.repair, &mut reconciled).await?;
+            }
+        }
         Ok(reconciled)
+    }
+
+    /// Compares these transactions, and repairs what is missing if that is wanted.
+    async fn compare(
+        &self,
+        gateway: &Gateway,
+        transactions: &[Transaction],
+        repair: bool,
+        reconciled: &mut Reconciled,
+    ) -> Result<(), ReconcileError> {
+        reconciled.transactions += transactions.len();
+        for event in self.missing(gateway, transactions, reconciled).await? {
+            if repair {
+                self.repair(&event).await?;
+                reconciled.repaired += 1;
+            }
+            reconciled.name(&event);
+        }
+        Ok(())
     }
 
     /// Compares every gateway again and again, while this control is the active one. Never ends.

@@ -121,6 +121,62 @@ fn operations() -> Vec<(String, [&'static str; 7])> {
     all
 }
 
+async fn all_operations(rig: &Rig) -> Vec<(String, [&'static str; 7])> {
+    let mut all = operations();
+    all.extend(delivery_operations(rig).await);
+    all
+}
+
+/// Those about deliveries: of webhooks of every kind, and of one that is no more.
+async fn delivery_operations(rig: &Rig) -> Vec<(String, [&'static str; 7])> {
+    let nobodys = [NOT_FOUND, NOT_FOUND, NOT_FOUND, NOT_FOUND, NOT_FOUND, FORBIDDEN, NOT_FOUND];
+    let seen_by_some = |expected| [OK, OK, OK, expected, expected, FORBIDDEN, NOT_FOUND];
+    let mut all = vec![
+        ("{ attempts { nodes { number } } }".to_owned(), LIST),
+        ("{ deadLetters { nodes { id } } }".to_owned(), LIST),
+        ("{ redeliveries { nodes { id } } }".to_owned(), LIST),
+        (r#"{ deadLetter(id: "x") { id } }"#.to_owned(), nobodys),
+    ];
+    for (webhook, seen, changed) in [
+        ("wh_all", seen_by_some(FORBIDDEN), WHOLE),
+        ("wh_1", SEEN, OWN_CLUB),
+        ("wh_2", seen_by_some(CLUB), OTHER_CLUB),
+        ("wh_conf", SEEN, OWN_CLUB),
+        ("wh_x", nobodys, nobodys),
+    ] {
+        let letter = rig.bury(webhook, "evt_1", 5).await;
+        let redelivery = rig.wish(webhook).await;
+        for query in [
+            format!(r#"{{ attempts(webhookId: "{webhook}") {{ nodes {{ number }} }} }}"#),
+            format!(r#"{{ deadLetters(webhookId: "{webhook}") {{ nodes {{ id }} }} }}"#),
+            format!(r#"{{ deadLetter(id: "{letter}") {{ id attempts {{ number }} }} }}"#),
+            format!(r#"{{ redelivery(id: "{redelivery}") {{ id }} }}"#),
+        ] {
+            all.push((query, seen));
+        }
+        for change in [
+            format!(r#"redeliver(input: {{ webhookId: "{webhook}" }}) {{ id }}"#),
+            format!(r#"redeliver(input: {{ letterIds: ["{letter}"] }}) {{ id }}"#),
+            format!(r#"cancelRedelivery(id: "{redelivery}") {{ id }}"#),
+        ] {
+            all.push((format!("mutation {{ {change} }}"), changed));
+        }
+    }
+    for (event, club, seen) in [
+        ("evt_c1", "club_1", SEEN),
+        ("evt_c2", "club_2", seen_by_some(CLUB)),
+        ("evt_all", "", SEEN),
+        ("evt_x", "-", nobodys),
+    ] {
+        if event != "evt_x" {
+            rig.happened(event, "org_1", club).await;
+        }
+        all.push((format!(r#"{{ deliveries(eventId: "{event}") {{ webhookId }} }}"#), seen));
+        all.push((format!(r#"{{ paymentTrace(id: "{event}") {{ events {{ id }} }} }}"#), seen));
+    }
+    all
+}
+
 fn on(change: &str, id: &str) -> String {
     format!("mutation {{ {} }}", change.replace("ID", &format!("\"{id}\"")))
 }
@@ -128,7 +184,7 @@ fn on(change: &str, id: &str) -> String {
 #[tokio::test]
 async fn nobody_reads_or_changes_what_is_not_his() {
     let rig = seeded().await;
-    for (query, expected) in operations() {
+    for (query, expected) in all_operations(&rig).await {
         for (caller, expected) in everybody().into_iter().zip(expected) {
             let who = format!("{} {:?} {:?}", caller.role.as_str(), caller.organization, caller.clubs);
             seed(&rig).await;
@@ -146,7 +202,7 @@ async fn nobody_reads_or_changes_what_is_not_his() {
 #[tokio::test]
 async fn without_a_good_token_nothing_is_answered() {
     let rig = seeded().await;
-    for (query, _) in operations() {
+    for (query, _) in all_operations(&rig).await {
         for (given, code) in [
             (ApiError::Unauthenticated, "UNAUTHENTICATED"),
             (ApiError::TokenExpired, "TOKEN_EXPIRED"),
@@ -178,7 +234,7 @@ async fn a_token_for_a_club_sees_the_webhooks_of_that_club() {
     }
 }
 
-async fn seeded() -> Rig {
+pub(super) async fn seeded() -> Rig {
     let gateway = Gateway {
         id: GatewayId::new("gw_conf"),
         organization: OrganizationId::new("org_1"),

@@ -2,6 +2,7 @@
 
 mod acquirer;
 mod clients;
+mod deliveries;
 mod gateways;
 mod matrix;
 mod payments;
@@ -97,6 +98,7 @@ impl Rig {
             map_size: 64 * 1024 * 1024,
             reserve: 1024 * 1024,
             allow_page_cache: true,
+            lazy_sync: Duration::from_millis(1),
             ..EmbeddedOptions::new(directory.path().join("data"))
         };
         let (clock, tasks, stop) = (Clock::start(), TaskTracker::new(), CancellationToken::new());
@@ -149,6 +151,7 @@ impl Rig {
         self.running.spawn(async move { control.run(&stop).await });
         let mut active = self.api().store.active();
         active.wait_for(Option::is_some).await.expect("it becomes the active one");
+        until(async || self.api().attempts.loaded().is_some()).await;
     }
 
     fn api(&self) -> &Arc<Api<EmbeddedLog>> {

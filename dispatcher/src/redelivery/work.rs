@@ -100,8 +100,7 @@ async fn next_stretch<L: Log>(job: &mut Job, log: &L) -> Result<Option<Batch>, R
     let wanted = wanted_partition(job, journal.partitions());
     while let Some(end) = job.wish.ends.get(usize::from(job.progress.partition)).copied() {
         let partition = Partition(job.progress.partition);
-        let letter = job.wish.filter.letter.map_or(0, |letter| letter.offset);
-        let from = Offset(job.progress.offset.max(letter));
+        let from = Offset(job.progress.offset.max(job.wish.filter.begins_at(partition.0)));
         if from.0 < end && wanted.is_none_or(|wanted| wanted == partition) {
             let filter = job.wish.filter.webhook.as_ref();
             let key = filter.map(|webhook| Bytes::copy_from_slice(webhook.as_str().as_bytes()));

@@ -1,6 +1,7 @@
 //! Dead letters: which there are, and one of them with everything that is known of it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use hookline_event_log::{Journal, JournalName, Log, Offset, Partition, ReadError, partition_of};
@@ -40,7 +41,8 @@ pub struct LetterSummary {
 }
 
 impl LetterSummary {
-    fn of(id: LetterId, letter: &DeadLetter) -> Self {
+    /// Of the letter that stands there.
+    pub fn of(id: LetterId, letter: &DeadLetter) -> Self {
         Self {
             id,
             webhook: letter.webhook.clone(),
@@ -90,18 +92,30 @@ impl<L: Log> History<L> {
         after: Option<LetterId>,
         most: usize,
     ) -> Result<LetterPage, ReadError> {
+        self.letters_of(None, filter, after, most).await
+    }
+
+    /// The same of these webhooks alone; `None`: of all of them.
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn letters_of(
+        &self,
+        webhooks: Option<&HashSet<WebhookId>>,
+        filter: &LetterFilter,
+        after: Option<LetterId>,
+        most: usize,
+    ) -> Result<LetterPage, ReadError> {
         let journal = self.log.journal(JournalName::DeadLetters);
         let key = filter.webhook.as_ref().map(|webhook| Bytes::copy_from_slice(webhook.as_str().as_bytes()));
-        let of_webhook = key.as_ref().map(|key| partition_of(key, journal.partitions()).0);
-        let only = filter.letter.map(|letter| letter.partition).or(of_webhook);
+        let keys: Option<HashSet<&[u8]>> =
+            webhooks.map(|webhooks| webhooks.iter().map(|webhook| webhook.as_str().as_bytes()).collect());
         let mut page = LetterPage { letters: Vec::new(), unreadable: 0, next: None };
         let mut looked = 0;
-        let begin = after.map_or(0, |after| after.partition);
-        for partition in
-            (begin..journal.partitions()).filter(|partition| only.is_none_or(|only| only == *partition))
-        {
+        for partition in partitions(filter, keys.as_ref(), after, journal.partitions()) {
             let from = after.filter(|after| after.partition == partition).map_or(0, |after| after.offset + 1);
-            let from = Offset(filter.letter.map_or(from, |letter| from.max(letter.offset)));
+            let from = Offset(from.max(filter.begins_at(partition)));
             let mut scan = match (from, filter.since) {
                 (Offset::START, Some(since)) => {
                     Scan::since(&journal, Partition(partition), key.clone(), since).await?
@@ -111,12 +125,13 @@ impl<L: Log> History<L> {
             while let Some(records) = scan.next().await? {
                 for record in records {
                     let id = LetterId { partition, offset: record.offset.0 };
-                    match decode::<DeadLetter>(&record.value) {
-                        Ok(letter) if filter.takes(id, &letter) => {
+                    let is_theirs = keys.as_ref().is_none_or(|keys| keys.contains(record.key.as_ref()));
+                    match is_theirs.then(|| decode::<DeadLetter>(&record.value)) {
+                        Some(Ok(letter)) if filter.takes(id, &letter) => {
                             page.letters.push(LetterSummary::of(id, &letter));
                         }
-                        Ok(_) => {}
-                        Err(_) => page.unreadable += 1,
+                        Some(Ok(_)) | None => {}
+                        Some(Err(_)) => page.unreadable += 1,
                     }
                     looked += 1;
                     if page.letters.len() >= most || looked >= LOOK {
@@ -135,6 +150,17 @@ impl<L: Log> History<L> {
     ///
     /// If the log can't be read.
     pub async fn letter(&self, id: LetterId) -> Result<Option<Letter>, ReadError> {
+        let Some(letter) = self.letter_alone(id).await? else { return Ok(None) };
+        let attempts = self.attempts(&letter.webhook, &letter.event.id, letter.event.accepted_at).await?;
+        Ok(Some(Letter { id, letter, attempts }))
+    }
+
+    /// The same without its attempts.
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn letter_alone(&self, id: LetterId) -> Result<Option<DeadLetter>, ReadError> {
         let journal = self.log.journal(JournalName::DeadLetters);
         if id.partition >= journal.partitions() {
             return Ok(None);
@@ -142,15 +168,16 @@ impl<L: Log> History<L> {
         let mut scan = Scan::from(&journal, Partition(id.partition), None, Offset(id.offset)).await?;
         let found = scan.next().await?.and_then(|records| records.into_iter().next());
         let found = found.filter(|record| record.offset.0 == id.offset);
-        let Some(letter) = found.and_then(|record| decode::<DeadLetter>(&record.value).ok()) else {
-            return Ok(None);
-        };
-        let attempts = self.attempts(&letter.webhook, &letter.event.id, letter.event.accepted_at).await?;
-        Ok(Some(Letter { id, letter, attempts }))
+        Ok(found.and_then(|record| decode::<DeadLetter>(&record.value).ok()))
     }
 
-    /// The attempts of an event at a webhook, as far as they are on record, in the order in which they began.
-    pub(crate) async fn attempts(
+    /// The attempts of an event at a webhook since then, as far as they are on record, in the order in which they
+    /// began.
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn attempts(
         &self,
         webhook: &WebhookId,
         event: &EventId,
@@ -168,4 +195,22 @@ impl<L: Log> History<L> {
         attempts.sort_by_key(|attempt| attempt.started_at);
         Ok(attempts)
     }
+}
+
+/// The partitions in which such letters can be.
+fn partitions(
+    filter: &LetterFilter,
+    keys: Option<&HashSet<&[u8]>>,
+    after: Option<LetterId>,
+    count: u16,
+) -> impl Iterator<Item = u16> {
+    let of_webhook = filter.webhook.as_ref().map(|id| partition_of(id.as_str().as_bytes(), count).0);
+    let only = filter.letter.map(|letter| letter.partition).or(of_webhook);
+    let theirs: Option<HashSet<u16>> =
+        keys.map(|keys| keys.iter().map(|key| partition_of(key, count).0).collect());
+    let begin = after.map_or(0, |after| after.partition);
+    (begin..count).filter(move |partition| {
+        let is_theirs = theirs.as_ref().is_none_or(|theirs| theirs.contains(partition));
+        is_theirs && only.is_none_or(|only| only == *partition)
+    })
 }

@@ -7,7 +7,7 @@
 
 pub mod letters;
 pub mod redeliveries;
-mod scan;
+pub mod scan;
 pub mod trace;
 
 use hookline_event_log::Log;
@@ -15,7 +15,7 @@ use hookline_schemas::time::Clock;
 
 pub use letters::{Letter, LetterPage, LetterSummary};
 pub use redeliveries::{CancelError, RedeliverError, RedeliveryStatus};
-pub use trace::{Trace, TraceQuery};
+pub use trace::{FoundEvent, Trace, TraceQuery};
 
 /// What a log tells. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -80,17 +80,15 @@ impl<L: Log> History<L> {
         rate: NonZeroU32,
     ) -> Result<Redelivery, RedeliverError> {
         let journal = self.log.journal(JournalName::DeadLetters);
-        if filter.letter.is_some_and(|letter| letter.partition >= journal.partitions()) {
+        if filter.named().any(|letter| letter.partition >= journal.partitions()) {
             return Err(RedeliverError::NoSuchLetter);
         }
         let mut ends = Vec::with_capacity(usize::from(journal.partitions()));
         for partition in (0..journal.partitions()).map(Partition) {
-            ends.push(journal.bounds(partition).await?.end.0);
-        }
-        if let Some(letter) = filter.letter
-            && let Some(end) = ends.get_mut(usize::from(letter.partition))
-        {
-            *end = (*end).min(letter.offset + 1);
+            let end = journal.bounds(partition).await?.end.0;
+            let named = filter.named().filter(|letter| letter.partition == partition.0);
+            let behind_named = named.map(|letter| letter.offset + 1).max();
+            ends.push(behind_named.map_or(end, |behind| end.min(behind)));
         }
         self.remove_old().await?;
         let id = format!("{:016x}", rand::random::<u64>());

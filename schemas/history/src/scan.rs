@@ -11,18 +11,23 @@ const LIMIT: ReadLimit = ReadLimit { records: 4096, bytes: 4 * 1024 * 1024 };
 const CLOCKS: u64 = 60_000;
 
 /// Reads a partition from an offset to its present end, piece by piece.
-pub(crate) struct Scan<'journal, J: Journal> {
+#[derive(Debug)]
+pub struct Scan<'journal, J: Journal> {
     journal: &'journal J,
     partition: Partition,
     key: Option<Bytes>,
     /// Where it goes on.
-    pub(crate) next: Offset,
+    pub next: Offset,
     end: Offset,
 }
 
 impl<'journal, J: Journal> Scan<'journal, J> {
     /// Everything in the partition, or everything with this key.
-    pub(crate) async fn all(
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn all(
         journal: &'journal J,
         partition: Partition,
         key: Option<Bytes>,
@@ -31,7 +36,11 @@ impl<'journal, J: Journal> Scan<'journal, J> {
     }
 
     /// From an offset on.
-    pub(crate) async fn from(
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn from(
         journal: &'journal J,
         partition: Partition,
         key: Option<Bytes>,
@@ -42,7 +51,11 @@ impl<'journal, J: Journal> Scan<'journal, J> {
     }
 
     /// What was appended then or later.
-    pub(crate) async fn since(
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn since(
         journal: &'journal J,
         partition: Partition,
         key: Option<Bytes>,
@@ -54,7 +67,11 @@ impl<'journal, J: Journal> Scan<'journal, J> {
     }
 
     /// The next piece; `None` at the end. What retention takes meanwhile is passed by.
-    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Record>>, ReadError> {
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn next(&mut self) -> Result<Option<Vec<Record>>, ReadError> {
         while self.next < self.end {
             match self.journal.read(self.partition, self.next, self.key.clone(), LIMIT).await {
                 Ok(batch) if batch.next <= self.next => return Ok(None),

@@ -1,10 +1,13 @@
 //! The history of a small log, written by hand.
 
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use hookline_event_log::embedded::{EmbeddedLog, EmbeddedOptions};
-use hookline_event_log::{Epoch, Journal, JournalName, Log, PartitionCounts, Table, TableName, partition_of};
+use hookline_event_log::{
+    Epoch, Journal, JournalName, Log, Offset, Partition, PartitionCounts, Table, TableName, partition_of,
+};
 use hookline_schemas::custom_headers::CustomHeaders;
 use hookline_schemas::delivery::{
     AttemptOutcome, AttemptRecord, DeadLetter, DeadReason, FailureReason, LaneRecord, ParkedDelivery, encode,
@@ -13,7 +16,7 @@ use hookline_schemas::event::{Event, partition_key};
 use hookline_schemas::ids::{EventId, GatewayId, OrganizationId, WebhookId};
 use hookline_schemas::notification::NotificationType;
 use hookline_schemas::quarantine::{QuarantinedNotification, key_of, place_of};
-use hookline_schemas::redelivery::{LetterFilter, RedeliveryKey, RedeliveryProgress};
+use hookline_schemas::redelivery::{LetterFilter, LetterId, RedeliveryKey, RedeliveryProgress};
 use hookline_schemas::rotation::WebhookKeys;
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::secret::WebhookSecret;
@@ -21,7 +24,7 @@ use hookline_schemas::time::{Clock, Timestamp};
 use hookline_schemas::webhook::{Webhook, Webhooks, parse_url};
 
 use crate::trace::{TracedOutcome, WaitReason};
-use crate::{CancelError, History, TraceQuery};
+use crate::{CancelError, History, RedeliverError, TraceQuery};
 
 const WEBHOOKS: [&str; 4] = ["wh_dead", "wh_delivered", "wh_parked", "wh_silent"];
 
@@ -170,6 +173,78 @@ async fn letters_are_listed_by_filter_and_page_by_page() {
 }
 
 #[tokio::test]
+async fn letters_of_some_webhooks_are_listed_past_those_of_others() {
+    let bench = Bench::new();
+    for transaction in 1..=9 {
+        for webhook in ["wh_ours", "wh_theirs", "wh_also_ours"] {
+            bench.bury(&letter(webhook, transaction, FailureReason::Tls)).await;
+        }
+        bench.append(JournalName::DeadLetters, "wh_theirs", b"of a later version".to_vec()).await;
+    }
+    let ours: HashSet<_> = ["wh_ours", "wh_also_ours", "wh_none"].map(WebhookId::new).into_iter().collect();
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = bench.history.letters_of(Some(&ours), &LetterFilter::default(), after, 4).await;
+        let page = page.expect("read");
+        assert_eq!(page.unreadable, 0, "what is others' is not counted");
+        found.extend(page.letters.into_iter().map(|letter| (letter.webhook, letter.dead_at.0)));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    found.sort();
+    let of = |webhook: &str| (1..=9).map(|at| (WebhookId::new(webhook), at)).collect::<Vec<_>>();
+    assert_eq!(found, [of("wh_also_ours"), of("wh_ours")].concat());
+    let theirs = LetterFilter { webhook: Some(WebhookId::new("wh_theirs")), ..LetterFilter::default() };
+    assert_eq!(bench.history.letters_of(Some(&ours), &theirs, None, 9).await.expect("read").letters, []);
+}
+
+#[tokio::test]
+async fn a_redelivery_of_named_letters_ends_behind_the_last_of_them() {
+    let bench = Bench::new();
+    let mut offsets = Vec::new();
+    for transaction in 1..=3 {
+        offsets.push(bench.bury(&letter("wh_dead", transaction, FailureReason::Tls)).await);
+    }
+    let partition = partition_of(b"wh_dead", 4).0;
+    let letters: Vec<_> =
+        offsets.iter().take(2).map(|offset| LetterId { partition, offset: *offset }).collect();
+    let named = LetterFilter { letters, ..LetterFilter::default() };
+    let rate = NonZeroU32::MIN;
+    let wish = bench.history.redeliver(named, rate).await.expect("written");
+    assert_eq!(wish.ends.get(usize::from(partition)), offsets.get(1).map(|offset| offset + 1).as_ref());
+    let letters = vec![LetterId { partition: 4, offset: 1 }];
+    let nowhere = LetterFilter { letters, ..LetterFilter::default() };
+    assert!(matches!(bench.history.redeliver(nowhere, rate).await, Err(RedeliverError::NoSuchLetter)));
+}
+
+#[tokio::test]
+async fn events_whose_places_are_known_are_read_there_and_nothing_is_looked_through() {
+    let bench = Bench::new();
+    let mut places = Vec::new();
+    for transaction in [1, 2, 3, 1] {
+        let event = event(transaction, Clock::start().wall());
+        let key = partition_key(&event);
+        let offset = bench.append(JournalName::Events, &key, event.encode()).await;
+        places.push((partition_of(key.as_bytes(), 2), Offset(offset)));
+    }
+    let places: Vec<_> =
+        [places.first(), places.get(3), places.get(1)].into_iter().flatten().copied().collect();
+    let beyond = (Partition(0), Offset(900));
+    let (webhooks, places) = (Webhooks::default(), [places, vec![beyond]].concat());
+    // By its text it would be another one.
+    let query =
+        TraceQuery { payment: "evt_3", gateways: &[], places: &places, webhooks: &webhooks, sealer: None };
+    let found = bench.history.events_about(query).await.expect("read");
+    let mut found: Vec<_> = found.iter().map(|found| (found.event.id.as_str(), found.records)).collect();
+    found.sort_unstable();
+    assert_eq!(found, [("evt_1", 2), ("evt_2", 1)]);
+    let found = bench.history.events_about(TraceQuery { places: &[], ..query }).await.expect("read");
+    assert_eq!(found.first().map(|found| found.event.id.as_str()), Some("evt_3"));
+}
+
+#[tokio::test]
 async fn a_letter_is_shown_with_its_attempts() {
     let bench = Bench::new();
     let dead = letter("wh_dead", 5, FailureReason::Tls);
@@ -228,7 +303,7 @@ async fn the_way_of_a_payment_is_told() {
     for (payment, gateways) in
         [("42", &gateways[..]), ("42", &[]), ("order-42", &[]), ("pay_42", &[]), ("evt_42", &[])]
     {
-        let query = TraceQuery { payment, gateways, webhooks: &webhooks, sealer: None };
+        let query = TraceQuery { payment, gateways, places: &[], webhooks: &webhooks, sealer: None };
         let trace = bench.history.trace(query).await.expect("read");
         let [traced] = trace.events.as_slice() else { panic!("{payment}: {trace:?}") };
         assert_eq!((traced.id.as_str(), traced.records), ("evt_42", 2));
@@ -245,7 +320,8 @@ async fn the_way_of_a_payment_is_told() {
         let delivered = TracedOutcome::Delivered { at: Timestamp(5), status: 204 };
         assert_eq!(outcomes.get(1..), Some(&[&delivered, &waits, &TracedOutcome::NotOnRecord][..]));
     }
-    let query = TraceQuery { payment: "43", gateways: &gateways, webhooks: &webhooks, sealer: None };
+    let query =
+        TraceQuery { payment: "43", gateways: &gateways, places: &[], webhooks: &webhooks, sealer: None };
     assert!(bench.history.trace(query).await.expect("read").is_empty());
 }
 
@@ -272,7 +348,7 @@ async fn what_stands_in_quarantine_is_found_by_who_has_the_key() {
         ("42", None, 0, 1),
         ("42", Some(&other), 0, 1),
     ] {
-        let query = TraceQuery { payment, gateways: &[], webhooks: &webhooks, sealer };
+        let query = TraceQuery { payment, gateways: &[], places: &[], webhooks: &webhooks, sealer };
         let trace = bench.history.trace(query).await.expect("read");
         assert_eq!((trace.quarantined.len(), trace.sealed), (found, sealed), "{payment}");
     }

@@ -8,7 +8,7 @@ mod delivery;
 mod quarantine;
 
 use bytes::Bytes;
-use hookline_event_log::{Journal, JournalName, Log, Partition, ReadError, partition_of};
+use hookline_event_log::{Journal, JournalName, Log, Offset, Partition, ReadError, ReadLimit, partition_of};
 use hookline_schemas::event::{Event, EventType};
 use hookline_schemas::ids::{EventId, GatewayId};
 use hookline_schemas::notification::NotificationType;
@@ -33,6 +33,8 @@ pub struct TraceQuery<'a> {
     pub payment: &'a str,
     /// The gateways: a transaction's events are found quickly where its gateway is among them.
     pub gateways: &'a [GatewayId],
+    /// Where its events stand in `events`, for who knows all of them: then nothing is looked through.
+    pub places: &'a [(Partition, Offset)],
     /// To whom an event goes.
     pub webhooks: &'a Webhooks,
     /// Opens what stands in quarantine.
@@ -79,6 +81,15 @@ pub struct TracedEvent {
     pub deliveries: Vec<TracedDelivery>,
 }
 
+/// An event of a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundEvent {
+    /// The event.
+    pub event: Event,
+    /// How often it stands in the log.
+    pub records: u64,
+}
+
 impl<L: Log> History<L> {
     /// The way of a payment.
     ///
@@ -86,17 +97,30 @@ impl<L: Log> History<L> {
     ///
     /// If the log can't be read.
     pub async fn trace(&self, query: TraceQuery<'_>) -> Result<Trace, ReadError> {
-        let mut found = self.events_by_key(query).await?;
+        let mut events = Vec::new();
+        for FoundEvent { event, records } in self.events_about(query).await? {
+            events.push(self.trace_event(event, records, query.webhooks).await?);
+        }
+        let (quarantined, sealed) = self.quarantined(query.payment, query.sealer, |_| true).await?;
+        Ok(Trace { events, quarantined, sealed })
+    }
+
+    /// The events of a payment, each once, in the order in which they were accepted. Of whatever organization: who
+    /// asks for somebody else looks whose they are.
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn events_about(&self, query: TraceQuery<'_>) -> Result<Vec<FoundEvent>, ReadError> {
+        let mut found = self.events_at(query.places).await?;
+        if found.is_empty() {
+            found = self.events_by_key(query).await?;
+        }
         if found.is_empty() {
             found = self.events_by_content(query.payment).await?;
         }
-        let mut events = Vec::new();
-        for (event, records) in found {
-            events.push(self.trace_event(event, records, query.webhooks).await?);
-        }
-        events.sort_by_key(|event| event.accepted_at);
-        let (quarantined, sealed) = self.quarantined(query.payment, query.sealer).await?;
-        Ok(Trace { events, quarantined, sealed })
+        found.sort_by_key(|found| found.event.accepted_at);
+        Ok(found)
     }
 
     async fn trace_event(
@@ -107,7 +131,8 @@ impl<L: Log> History<L> {
     ) -> Result<TracedEvent, ReadError> {
         let mut deliveries = Vec::new();
         for webhook in webhooks.matching(&event) {
-            deliveries.push(self.trace_delivery(&event, webhook).await?);
+            let attempts = self.attempts(&webhook.id, &event.id, event.accepted_at).await?;
+            deliveries.push(self.trace_delivery(&event, webhook, attempts).await?);
         }
         deliveries.sort_by(|one, other| one.webhook.cmp(&other.webhook));
         let Event { id, event_type, notification, gateway, occurred_at, accepted_at, .. } = event;
@@ -123,8 +148,25 @@ impl<L: Log> History<L> {
         })
     }
 
+    /// What retention has taken is left out.
+    async fn events_at(&self, places: &[(Partition, Offset)]) -> Result<Vec<FoundEvent>, ReadError> {
+        let journal = self.log.journal(JournalName::Events);
+        let mut found = Found::default();
+        for (partition, offset) in places {
+            match journal.read(*partition, *offset, None, ReadLimit { records: 1, bytes: 1 }).await {
+                Ok(batch) => {
+                    let here = batch.records.iter().filter(|record| record.offset == *offset);
+                    found.take(here.filter_map(|record| Event::decode(&record.value).ok()));
+                }
+                Err(ReadError::Expired { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found.0)
+    }
+
     /// The events of a transaction stand in one partition, under a key that its gateway is part of.
-    async fn events_by_key(&self, query: TraceQuery<'_>) -> Result<Vec<(Event, u64)>, ReadError> {
+    async fn events_by_key(&self, query: TraceQuery<'_>) -> Result<Vec<FoundEvent>, ReadError> {
         let journal = self.log.journal(JournalName::Events);
         let mut found = Found::default();
         for gateway in query.gateways {
@@ -138,7 +180,7 @@ impl<L: Log> History<L> {
         Ok(found.0)
     }
 
-    async fn events_by_content(&self, payment: &str) -> Result<Vec<(Event, u64)>, ReadError> {
+    async fn events_by_content(&self, payment: &str) -> Result<Vec<FoundEvent>, ReadError> {
         let journal = self.log.journal(JournalName::Events);
         let holds = Finder::new(payment);
         let mut found = Found::default();
@@ -156,14 +198,14 @@ impl<L: Log> History<L> {
 
 /// Events, each once, with how often they stand in the log.
 #[derive(Debug, Default)]
-struct Found(Vec<(Event, u64)>);
+struct Found(Vec<FoundEvent>);
 
 impl Found {
     fn take(&mut self, events: impl Iterator<Item = Event>) {
         for event in events {
-            match self.0.iter_mut().find(|(known, _)| known.id == event.id) {
-                Some((_, records)) => *records += 1,
-                None => self.0.push((event, 1)),
+            match self.0.iter_mut().find(|known| known.event.id == event.id) {
+                Some(known) => known.records += 1,
+                None => self.0.push(FoundEvent { event, records: 1 }),
             }
         }
     }

@@ -23,7 +23,7 @@ pub use top_up::TopUpRecord;
 use crate::event::{Event, EventSource, EventType};
 use crate::ids::{ClubId, EventId, GatewayId, OrganizationId, PaymentId};
 use crate::money::Amount;
-use crate::payload::{EventData, PaymentData};
+use crate::payload::{EventData, NoticeData, PaymentData, ReceiptData};
 use crate::time::Timestamp;
 
 /// Where a payment stands.
@@ -145,9 +145,17 @@ pub enum Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// What this event is about; none for whatever is no payment.
+    /// What this event is about; none for whatever is no payment. A receipt changes nothing of its payment, but that it
+    /// is known to belong to it.
     pub fn of(event: &Event) -> Option<Subject<'_>> {
-        let EventData::Payment(data) = &event.data else { return None };
+        let data = match &event.data {
+            EventData::Payment(data) => data,
+            EventData::Receipt(ReceiptData { gateway, gateway_transaction_id, .. })
+            | EventData::Notice(NoticeData { gateway, gateway_transaction_id, .. }) => {
+                return Some(Subject::Payment(gateway, gateway_transaction_id.as_deref()?));
+            }
+            EventData::Subscription(_) | EventData::Webhook(_) | EventData::Test(_) => return None,
+        };
         match event.event_type {
             EventType::PaymentReceived
             | EventType::PaymentAuthorized
@@ -225,23 +233,10 @@ impl PaymentRecord {
 
     /// Takes an event that is about this payment; whether anything has changed.
     pub fn take(&mut self, event: &Event, place: EventPlace) -> bool {
-        let EventData::Payment(data) = &event.data else { return false };
         let before = self.clone();
-        self.take_particulars(event, data);
-        match event.event_type {
-            EventType::PaymentReceived => Step::take(&mut self.received, event, data.amount),
-            EventType::PaymentAuthorized => Step::take(&mut self.authorized, event, data.amount),
-            EventType::PaymentCancelled => Step::take(&mut self.cancelled, event, data.amount),
-            EventType::PaymentFailed => {
-                Step::take(&mut self.failed, event, data.amount);
-                fill(&mut self.reason, data.reason.as_ref());
-                self.reason_code = self.reason_code.or(data.reason_code);
-            }
-            EventType::PaymentRefunded | EventType::RefundCompleted => {
-                self.take_refund(event, data, RefundState::Completed);
-            }
-            EventType::RefundFailed => self.take_refund(event, data, RefundState::Declined),
-            _ => {}
+        if let EventData::Payment(data) = &event.data {
+            self.take_particulars(event, data);
+            self.take_step(event, data);
         }
         let first = self.events.entry(event.id.clone()).or_insert(place);
         *first = place.min(*first);
@@ -288,6 +283,24 @@ impl PaymentRecord {
     pub fn refundable(&self) -> Amount {
         let gone = self.refunds.iter().filter(|refund| refund.state != RefundState::Declined);
         self.credited().minus(gone.map(|refund| refund.amount).sum())
+    }
+
+    fn take_step(&mut self, event: &Event, data: &PaymentData) {
+        match event.event_type {
+            EventType::PaymentReceived => Step::take(&mut self.received, event, data.amount),
+            EventType::PaymentAuthorized => Step::take(&mut self.authorized, event, data.amount),
+            EventType::PaymentCancelled => Step::take(&mut self.cancelled, event, data.amount),
+            EventType::PaymentFailed => {
+                Step::take(&mut self.failed, event, data.amount);
+                fill(&mut self.reason, data.reason.as_ref());
+                self.reason_code = self.reason_code.or(data.reason_code);
+            }
+            EventType::PaymentRefunded | EventType::RefundCompleted => {
+                self.take_refund(event, data, RefundState::Completed);
+            }
+            EventType::RefundFailed => self.take_refund(event, data, RefundState::Declined),
+            _ => {}
+        }
     }
 
     /// What notifications tell beside what happened. Those of a refund tell less: what they say of the club does not

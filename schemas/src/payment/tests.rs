@@ -245,6 +245,19 @@ fn events_that_are_no_payment_are_about_none() {
 }
 
 #[test]
+fn a_receipt_belongs_to_its_payment_and_begins_none() {
+    let receipt = told(NotificationType::Receipt, "Id=r_1&Type=Income&Amount=100.00", 7);
+    let place = EventPlace { partition: 1, offset: 9 };
+    assert!(PaymentRecord::begun_by(&receipt, place).is_none());
+    assert_eq!(Subject::of(&receipt), Some(Subject::Payment(&GatewayId::new("gw_1"), "700")));
+    let mut payment = after(&[&paid("100.00")]);
+    assert!(payment.take(&receipt, place));
+    assert!(!payment.take(&receipt, place), "twice is once");
+    assert_eq!(payment.events.get(&receipt.id), Some(&place));
+    assert_eq!((payment.status(), payment.events.len()), (PaymentStatus::Confirmed, 2));
+}
+
+#[test]
 fn a_record_survives_its_encoding() {
     let mut payment = after(&[&held("100.00"), &confirmed("60.00"), &refunded(900, "10.00", "")]);
     payment.request_refund(request("rf_1", None)).expect("there is enough");

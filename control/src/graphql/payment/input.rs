@@ -80,15 +80,13 @@ impl PaymentFilterInput {
     }
 }
 
-/// A cursor as callers get it.
-pub(super) fn cursor_text(cursor: &Cursor) -> String {
-    crate::graphql::page::cursor(&format!("{} {}", cursor.created_at.0, cursor.id))
+/// A place in the list of payments, as [`read_cursor`] reads it.
+pub(super) fn write_cursor(cursor: &Cursor) -> String {
+    format!("{}.{}", cursor.created_at.0, cursor.id)
 }
 
-/// The cursor that a text is.
-pub(super) fn cursor_of(text: &str) -> Result<Cursor, ApiError> {
-    let place = crate::graphql::page::place(text)?;
-    let parts = place.split_once(' ').and_then(|(time, id)| Some((time.parse().ok()?, id)));
-    let (time, id) = parts.ok_or_else(crate::graphql::page::not_a_cursor)?;
-    Ok(Cursor { created_at: Timestamp(time), id: id.to_owned() })
+/// The place that was written so.
+pub(super) fn read_cursor(text: &str) -> Option<Cursor> {
+    let (created_at, id) = text.split_once('.')?;
+    Some(Cursor { created_at: Timestamp(created_at.parse().ok()?), id: id.to_owned() })
 }

@@ -13,18 +13,21 @@ use hookline_event_log::Log;
 use hookline_schemas::ids::RefundId;
 use hookline_schemas::payment::{PaymentRecord, RefundRequest, RefundState};
 
-use self::input::{InitiatePaymentInput, PaymentFilterInput, RefundInput, cursor_of, cursor_text};
-use self::output::{ClientTotals, InitiatedPayment, Payment, PaymentPage, RefundResult, RefundStatus};
-pub(crate) use self::subscription::PaymentSubscription;
+use self::input::{InitiatePaymentInput, PaymentFilterInput, RefundInput, read_cursor, write_cursor};
+use self::output::{ClientTotals, InitiatedPayment, Payment, PaymentConnection, RefundResult, RefundStatus};
+pub(crate) use self::subscription::PaymentSubscriptions;
 use super::Api;
 use super::access::member;
 use super::decimal::Decimal;
-use super::page::{self, PageInfo};
+use super::page::{self, DEFAULT_FIRST, PageInfo};
 use super::text::{self, invalid};
 use crate::error::ApiError;
 use crate::identifiers::new_id;
 use crate::identity::Caller;
 use crate::payments::view::Shown;
+
+/// The list, in its cursors.
+const PAYMENTS: &str = "payments";
 
 /// A refund is waited for so long before it is said to be on its way.
 const SETTLED_WITHIN: Duration = Duration::from_secs(15);
@@ -50,26 +53,26 @@ impl<L: Log> PaymentQueries<L> {
     }
 
     /// The payments of your organization, the latest first. A token for some clubs sees those of its clubs.
-    #[graphql(complexity = "10 + first.unwrap_or(20).max(0) as usize * child_complexity / 10")]
+    #[graphql(complexity = "20 + child_complexity")]
     async fn payments(
         &self,
         context: &Context<'_>,
         #[graphql(desc = "Which; all, where it is left out.")] filter: Option<PaymentFilterInput>,
-        #[graphql(desc = "How many: 1 to 100, 20 where it is left out.")] first: Option<i32>,
-        #[graphql(desc = "Behind this one: the endCursor of the page before.")] after: Option<String>,
-    ) -> Result<PaymentPage, ApiError> {
+        #[graphql(desc = "How many: 1 to 100.", default_with = "Some(DEFAULT_FIRST)")] first: Option<i32>,
+        #[graphql(desc = "The endCursor of the page before.")] after: Option<String>,
+    ) -> Result<PaymentConnection, ApiError> {
         let (api, caller) = (&*self.0, member(context)?);
-        let (now, size) = (api.clock.wall(), page::size(first)?);
+        let (now, size) = (api.clock.wall(), page::first(first)?);
         let filter = filter.unwrap_or_default().confined(caller, now)?;
-        let behind = after.as_deref().map(cursor_of).transpose()?;
+        let behind = page::after(PAYMENTS, after.as_deref(), read_cursor)?;
         api.payments.view.is_loaded()?;
         // One more tells whether there are more.
         let mut listed = api.payments.view.list(filter, behind, size + 1).await?;
         let has_next_page = listed.len() > size;
         listed.truncate(size);
-        let end_cursor = listed.last().map(|last| cursor_text(&last.cursor));
+        let end_cursor = listed.last().map(|last| page::cursor(PAYMENTS, &write_cursor(&last.cursor)));
         let nodes = listed.iter().filter_map(|listed| Payment::new(&listed.shown, now)).collect();
-        Ok(PaymentPage { nodes, page_info: PageInfo { end_cursor, has_next_page } })
+        Ok(PaymentConnection { nodes, page_info: PageInfo::new(end_cursor, has_next_page) })
     }
 
     /// What a client was credited with and got back: sums over his payments. A token for some clubs sums up those of

@@ -140,7 +140,7 @@ pub(crate) struct PaymentRefund {
 
 /// One page of payments.
 #[derive(Debug, Clone, SimpleObject)]
-pub(crate) struct PaymentPage {
+pub(crate) struct PaymentConnection {
     /// The latest first.
     pub(crate) nodes: Vec<Payment>,
     /// Where it ends.

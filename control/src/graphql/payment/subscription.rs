@@ -17,7 +17,7 @@ use crate::identity::Caller;
 use crate::payments::view::Update;
 
 /// What can be watched about payments.
-pub(crate) struct PaymentSubscription<L: Log>(pub(in crate::graphql) Arc<Api<L>>);
+pub(crate) struct PaymentSubscriptions<L: Log>(pub(in crate::graphql) Arc<Api<L>>);
 
 /// One who watches.
 struct Watching<L: Log> {
@@ -29,9 +29,10 @@ struct Watching<L: Log> {
 }
 
 #[Subscription]
-impl<L: Log> PaymentSubscription<L> {
+impl<L: Log> PaymentSubscriptions<L> {
     /// Each change of a payment, as it stands then: of one payment, of one client's, or of all that you may see. Whoever
-    /// does not keep up is told how many changes he has missed.
+    /// listens too slowly is told by an
+    /// error, of code EVENTS_MISSED, and goes on with the next.
     async fn payment_updated(
         &self,
         context: &Context<'_>,

@@ -128,14 +128,21 @@ impl From<EventType> for WebhookEventType {
     }
 }
 
+impl WebhookEventType {
+    /// The type that hookline sends, for a field that names one of those.
+    pub(in crate::graphql) fn sent_as(self, field: &'static str) -> Result<EventType, ApiError> {
+        self.sent().ok_or_else(|| {
+            let name = async_graphql::resolver_utils::enum_value(self);
+            invalid(field, format!("hookline sends payment events alone, and {name} is none"))
+        })
+    }
+}
+
 /// The types that a webhook asks for, each once, in their order.
 pub(super) fn parse(wanted: &[WebhookEventType]) -> Result<Vec<EventType>, ApiError> {
     let mut events = Vec::new();
     for wanted in wanted {
-        let event = wanted.sent().ok_or_else(|| {
-            let name = async_graphql::resolver_utils::enum_value(*wanted);
-            invalid("events", format!("hookline sends payment events alone, and {name} is none"))
-        })?;
+        let event = wanted.sent_as("events")?;
         if !events.contains(&event) {
             events.push(event);
         }

@@ -14,6 +14,9 @@ use hookline_registry::{Registry, WebhookRecord};
 use hookline_schemas::ids::{OrganizationId, WebhookId};
 use hookline_schemas::secret::Secret;
 
+pub(crate) use self::event_type::WebhookEventType;
+pub(crate) use self::output::WebhookDisabledReason;
+
 use self::input::{CreateWebhookInput, UpdateWebhookInput};
 use self::output::Webhook;
 use self::test::WebhookTest;
@@ -192,11 +195,7 @@ impl<L: Log> WebhookMutations<L> {
 
 impl<L: Log> Api<L> {
     fn shown(&self, webhook: AnyWebhook<'_>) -> Webhook {
-        let id = match webhook {
-            AnyWebhook::Registered(known) => &known.record.id,
-            AnyWebhook::Configured(webhook) => &webhook.id,
-        };
-        Webhook::new(webhook, self.lanes.view(id), self.clock.wall())
+        Webhook::new(webhook, self.lanes.view(webhook.id()), self.clock.wall())
     }
 
     /// A webhook that has just been written.

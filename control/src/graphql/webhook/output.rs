@@ -37,6 +37,15 @@ pub(crate) enum WebhookDisabledReason {
     Failing,
 }
 
+impl From<DisabledReason> for WebhookDisabledReason {
+    fn from(reason: DisabledReason) -> Self {
+        match reason {
+            DisabledReason::Gone => Self::Gone,
+            DisabledReason::Failing => Self::Failing,
+        }
+    }
+}
+
 /// A header that is sent with each event. Its value is shown to nobody.
 #[derive(Debug, Clone, SimpleObject)]
 pub(crate) struct WebhookHeader {
@@ -181,10 +190,7 @@ impl Health {
     }
 
     fn reason(&self) -> Option<WebhookDisabledReason> {
-        self.disabled.map(|disabled| match disabled.reason {
-            DisabledReason::Gone => WebhookDisabledReason::Gone,
-            DisabledReason::Failing => WebhookDisabledReason::Failing,
-        })
+        self.disabled.map(|disabled| disabled.reason.into())
     }
 }
 

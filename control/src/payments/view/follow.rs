@@ -146,7 +146,7 @@ fn take(database: &mut rusqlite::Connection, group: &[Entry]) -> rusqlite::Resul
 
 fn empty(database: &mut rusqlite::Connection) -> rusqlite::Result<()> {
     let transaction = database.transaction()?;
-    for table in ["payments", "refunds", "top_ups", "others"] {
+    for table in ["payments", "events", "refunds", "top_ups", "others"] {
         transaction.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
     }
     transaction.execute_batch(SCHEMA)?;

@@ -177,6 +177,35 @@ impl View {
         self.ask(move |database| rows::shown(database, &organization, &id)).await
     }
 
+    /// The payments that an id is about: an event's, a payment's, an order's, or a transaction's at these gateways.
+    pub(crate) async fn payments_about(
+        &self,
+        organization: &OrganizationId,
+        gateways: Vec<GatewayId>,
+        id: &str,
+    ) -> Result<Vec<PaymentRecord>, ViewError> {
+        let (organization, id) = (organization.clone(), id.to_owned());
+        self.ask(move |database| rows::payments_about(database, &organization, &gateways, &id)).await
+    }
+
+    /// The payments through a gateway that are held, and began before then; the earliest first, at most so many.
+    pub(crate) async fn held(
+        &self,
+        gateway: &GatewayId,
+        before: Timestamp,
+        most: usize,
+    ) -> Result<Vec<PaymentRecord>, ViewError> {
+        let (gateway, most) = (gateway.to_string(), i64::try_from(most).unwrap_or(i64::MAX));
+        let find = "SELECT record FROM payments WHERE gateway = ?1 AND status = 'AUTHORIZED' AND created_at < ?2 \
+                    ORDER BY created_at LIMIT ?3";
+        self.ask(move |database| {
+            let mut find = database.prepare_cached(find)?;
+            let held = params![gateway, rows::milliseconds(before), most];
+            find.query_and_then(held, |row| rows::read(row.get_ref(0)?))?.collect()
+        })
+        .await
+    }
+
     /// The top-up of these parameters that can still be paid, and whether it has been answered.
     pub(crate) async fn pending_twin(
         &self,

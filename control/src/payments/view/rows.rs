@@ -2,7 +2,7 @@
 
 use hookline_event_log::Entry;
 use hookline_schemas::delivery::decode;
-use hookline_schemas::ids::{OrganizationId, TopUpId};
+use hookline_schemas::ids::{GatewayId, OrganizationId, TopUpId};
 use hookline_schemas::payment::{PaymentRecord, TopUpRecord};
 use hookline_schemas::time::Timestamp;
 use serde::de::DeserializeOwned;
@@ -33,7 +33,7 @@ pub(super) fn take(database: &Transaction<'_>, entry: &Entry) -> Result<Option<U
 
 fn take_payment(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> Result<Option<Update>> {
     let Some(value) = value else {
-        database.prepare_cached("DELETE FROM refunds WHERE payment = ?1")?.execute([key])?;
+        forget_payment(database, key)?;
         database.prepare_cached("DELETE FROM payments WHERE key = ?1")?.execute([key])?;
         return Ok(None);
     };
@@ -63,8 +63,25 @@ fn take_payment(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> 
     for transaction_id in payment.refunds.iter().filter_map(|refund| refund.transaction_id.as_deref()) {
         database.prepare_cached(refund)?.execute([payment.gateway.as_str(), transaction_id, key])?;
     }
+    let event = "INSERT OR IGNORE INTO events (id, payment) VALUES (?1, ?2)";
+    for id in payment.events.keys() {
+        database.prepare_cached(event)?.execute([id.as_str(), key])?;
+    }
     let (organization, club, id) = (payment.organization, payment.club_id, payment.id.to_string());
     Ok(Some(Update { organization, club, key: key.to_owned(), id }))
+}
+
+/// What points at a payment goes with it.
+fn forget_payment(database: &Transaction<'_>, key: &str) -> Result<()> {
+    let Some(payment) = payment(database, key)? else { return Ok(()) };
+    for id in payment.events.keys() {
+        database.prepare_cached("DELETE FROM events WHERE id = ?1")?.execute([id.as_str()])?;
+    }
+    for transaction_id in payment.refunds.iter().filter_map(|refund| refund.transaction_id.as_deref()) {
+        let forget = "DELETE FROM refunds WHERE gateway = ?1 AND transaction_id = ?2";
+        database.prepare_cached(forget)?.execute([payment.gateway.as_str(), transaction_id])?;
+    }
+    Ok(())
 }
 
 fn take_top_up(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> Result<Option<Update>> {
@@ -139,6 +156,36 @@ pub(super) fn shown(database: &Connection, organization: &OrganizationId, id: &s
         database.prepare_cached("SELECT record FROM payments WHERE id = ?1 AND organization = ?2 LIMIT 1")?;
     let payment = find.query_row([id, organization.as_str()], |row| read(row.get_ref(0)?)).optional()?;
     payment.map(|payment| with_top_up(database, payment)).transpose()
+}
+
+/// The payments that an id is about: an event's, a payment's own, a top-up's or another order's, with all its tries, or
+/// a transaction's at one of these gateways.
+pub(super) fn payments_about(
+    database: &Connection,
+    organization: &OrganizationId,
+    gateways: &[GatewayId],
+    id: &str,
+) -> Result<Vec<PaymentRecord>> {
+    let mut found = Vec::new();
+    for find in [
+        "SELECT p.record FROM events e JOIN payments p ON p.key = e.payment WHERE e.id = ?1 AND p.organization = ?2",
+        "SELECT record FROM payments WHERE id = ?1 AND organization = ?2",
+    ] {
+        let mut find = database.prepare_cached(find)?;
+        for payment in find.query_and_then([id, organization.as_str()], |row| read(row.get_ref(0)?))? {
+            found.push(payment?);
+        }
+    }
+    let mut of_invoice = database
+        .prepare_cached("SELECT record FROM payments WHERE gateway = ?1 AND invoice = ?2 LIMIT 100")?;
+    for gateway in gateways {
+        found.extend(payment(database, &PaymentRecord::key_of(gateway, id))?);
+        for payment in of_invoice.query_and_then([gateway.as_str(), id], |row| read(row.get_ref(0)?))? {
+            found.push(payment?);
+        }
+    }
+    found.retain(|payment: &PaymentRecord| payment.organization == *organization);
+    Ok(found)
 }
 
 /// A payment with the top-up that it pays. A try that failed, and a second payment of the same top-up, stand for

@@ -24,6 +24,14 @@ CREATE INDEX payments_by_client ON payments (organization, client, created_at, i
 CREATE INDEX payments_by_invoice ON payments (gateway, invoice) WHERE invoice IS NOT NULL;
 CREATE INDEX payments_with_open_refunds ON payments (key) WHERE open_refunds > 0;
 
+CREATE INDEX payments_held ON payments (gateway, created_at) WHERE status = 'AUTHORIZED';
+
+-- The payment that an event belongs to.
+CREATE TABLE events (
+    id             TEXT PRIMARY KEY,
+    payment        TEXT NOT NULL
+) WITHOUT ROWID;
+
 -- The payment that has a refund with this transaction of its own.
 CREATE TABLE refunds (
     gateway        TEXT NOT NULL,

@@ -111,6 +111,25 @@ async fn a_refund_that_was_made_here_and_told_to_nobody_is_missing() {
     assert_eq!(payment["refunds"].as_array().map(Vec::len), Some(1));
 }
 
+/// A hold that was taken days after it began is on no page of what began lately.
+#[tokio::test]
+async fn what_became_of_a_hold_is_asked_for_however_old_it_is() {
+    let shop = Shop::open().await;
+    let held = shop.pay(Payer { two_stage: true, ..Payer::new("50.00") }).await;
+    shop.tell_all().await;
+    let id = shop.payment_id(held.transaction_id);
+    shop.status_becomes(&id, "AUTHORIZED").await;
+    shop.bank.confirm(PUBLIC_ID, held.transaction_id, "20.00").expect("it is held");
+    let (since, until) = (shop.now().after(PATIENCE), shop.now().after(PATIENCE * 2));
+    let request = ReconcileRequest { gateway: shop.gateway.clone(), since, until, repair: true };
+    let reconciled = shop.rig.control.reconcile(&request).await.expect("the bank answers");
+    assert_eq!((reconciled.transactions, reconciled.repaired), (1, 1));
+    shop.status_becomes(&id, "CONFIRMED").await;
+    assert_eq!(shop.payment(&id).await["amount"], "20.00");
+    let reconciled = shop.rig.control.reconcile(&request).await.expect("the bank answers");
+    assert_eq!(reconciled.transactions, 0, "nothing is held any more");
+}
+
 #[tokio::test]
 async fn a_top_up_that_was_paid_unheard_of_is_paid() {
     let shop = Shop::open().await;

@@ -99,12 +99,17 @@ pub enum WaitReason {
 }
 
 impl<L: Log> History<L> {
-    pub(super) async fn trace_delivery(
+    /// What became of an event at a webhook, by its attempts there and what stands in the log beside them.
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn trace_delivery(
         &self,
         event: &Event,
         webhook: &Webhook,
+        attempts: Vec<AttemptRecord>,
     ) -> Result<TracedDelivery, ReadError> {
-        let attempts = self.attempts(&webhook.id, &event.id, event.accepted_at).await?;
         let outcome = self.outcome(event, webhook, &attempts).await?;
         Ok(TracedDelivery { webhook: webhook.id.clone(), outcome, attempts })
     }

@@ -30,11 +30,16 @@ pub struct TracedQuarantine {
 }
 
 impl<L: Log> History<L> {
-    /// Those whose body holds this text as a word, each once; and how many could not be opened.
-    pub(super) async fn quarantined(
+    /// Those of these gateways whose body holds this text as a word, each once; and how many could not be opened.
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn quarantined(
         &self,
         text: &str,
         sealer: Option<&Sealer>,
+        is_theirs: impl Fn(&GatewayId) -> bool,
     ) -> Result<(Vec<TracedQuarantine>, u64), ReadError> {
         let journal = self.log.journal(JournalName::Quarantine);
         let mut scan = Scan::all(&journal, Partition(0), None).await?;
@@ -46,6 +51,9 @@ impl<L: Log> History<L> {
                     continue;
                 }
                 let Ok(entry) = decode::<QuarantinedNotification>(&record.value) else { continue };
+                if !is_theirs(&entry.gateway) {
+                    continue;
+                }
                 match sealer.and_then(|sealer| open(sealer, &key, &entry)) {
                     Some(body) if holds_word(&body, text.as_bytes()) => found.push(TracedQuarantine {
                         key,
