@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use hookline_history::Trace;
 use hookline_history::trace::{TracedDelivery, TracedEvent, TracedOutcome, TracedQuarantine, WaitReason};
 
+use hookline_schemas::event::EventSource;
+
 use super::dead_letters::{attempt_line, encoded, reason_word};
 use super::{AskError, Asked, Process};
 
@@ -49,9 +51,13 @@ fn tell(trace: &Trace) -> Vec<String> {
 
 fn tell_event(event: &TracedEvent) -> Vec<String> {
     let notification = event.notification.map_or("hookline itself", |kind| kind.as_str());
+    let source = match event.source {
+        EventSource::Notification => "",
+        EventSource::Reconciliation => " (by reconciliation: no notification came)",
+    };
     let gateway = event.gateway.as_ref().map(|gateway| format!(" through {gateway}")).unwrap_or_default();
     let mut lines = vec![format!(
-        "{}  {}  {notification}{gateway}, accepted {}",
+        "{}  {}  {notification}{gateway}{source}, accepted {}",
         event.event_type.as_str(),
         event.id,
         event.accepted_at.to_rfc3339()

@@ -9,7 +9,7 @@ mod quarantine;
 
 use bytes::Bytes;
 use hookline_event_log::{Journal, JournalName, Log, Offset, Partition, ReadError, ReadLimit, partition_of};
-use hookline_schemas::event::{Event, EventType};
+use hookline_schemas::event::{Event, EventSource, EventType};
 use hookline_schemas::ids::{EventId, GatewayId};
 use hookline_schemas::notification::NotificationType;
 use hookline_schemas::payload::{EventData, TestData, WebhookData};
@@ -67,6 +67,9 @@ pub struct TracedEvent {
     /// What happened.
     #[serde(rename = "type")]
     pub event_type: EventType,
+    /// Where it comes from.
+    #[serde(default)]
+    pub source: EventSource,
     /// The notification that told of it.
     pub notification: Option<NotificationType>,
     /// Through which gateway.
@@ -135,10 +138,11 @@ impl<L: Log> History<L> {
             deliveries.push(self.trace_delivery(&event, webhook, attempts).await?);
         }
         deliveries.sort_by(|one, other| one.webhook.cmp(&other.webhook));
-        let Event { id, event_type, notification, gateway, occurred_at, accepted_at, .. } = event;
+        let Event { id, event_type, source, notification, gateway, occurred_at, accepted_at, .. } = event;
         Ok(TracedEvent {
             id,
             event_type,
+            source,
             notification,
             gateway,
             occurred_at,

@@ -6,6 +6,7 @@ use hookline_history::trace::{TracedDelivery, TracedOutcome, TracedQuarantine, W
 
 use super::attempt::WebhookAttempt;
 use super::letter::DeadLetterReason;
+use crate::graphql::payment::PaymentSource;
 use crate::graphql::scalars::DateTime;
 use crate::graphql::webhook::{WebhookDisabledReason, WebhookEventType};
 use crate::identity::Caller;
@@ -92,8 +93,8 @@ pub(crate) struct TracedEvent {
     occurred_at: Option<DateTime>,
     /// When the notification was accepted.
     accepted_at: DateTime,
-    /// How often it was accepted: a repetition is not delivered again.
-    records: u64,
+    /// How it became known.
+    source: PaymentSource,
     /// What became of it at each of your webhooks.
     deliveries: Vec<WebhookDelivery>,
 }
@@ -137,7 +138,7 @@ impl TracedEvent {
             club_id: (!club.is_empty()).then(|| ID::from(club)),
             occurred_at: event.occurred_at.map(DateTime),
             accepted_at: DateTime(event.accepted_at),
-            records: found.records,
+            source: event.source.into(),
             deliveries,
         }
     }

@@ -14,6 +14,7 @@ use hookline_schemas::ids::RefundId;
 use hookline_schemas::payment::{PaymentRecord, RefundRequest, RefundState};
 
 use self::input::{InitiatePaymentInput, PaymentFilterInput, RefundInput, read_cursor, write_cursor};
+pub(crate) use self::output::PaymentSource;
 use self::output::{ClientTotals, InitiatedPayment, Payment, PaymentConnection, RefundResult, RefundStatus};
 pub(crate) use self::subscription::PaymentSubscriptions;
 use super::Api;

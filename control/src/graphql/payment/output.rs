@@ -1,6 +1,7 @@
 //! Payments as callers see them.
 
 use async_graphql::{Enum, ID, SimpleObject};
+use hookline_schemas::event::EventSource;
 use hookline_schemas::money::Amount;
 use hookline_schemas::payment::{self, PaymentRecord, RefundState, TopUpRecord};
 use hookline_schemas::reason::{RetryClass, retry_class, words};
@@ -39,10 +40,11 @@ pub(crate) enum RetryHint {
     Temporary,
 }
 
-/// How it became known.
+/// How something became known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "EventSource")]
 pub(crate) enum PaymentSource {
-    /// By notifications.
+    /// As it happened: by a notification, or from hookline itself.
     Notification,
     /// By asking CloudPayments: a notification did not come.
     Reconciliation,

@@ -115,13 +115,13 @@ async fn the_way_of_a_payment_is_told_by_all_of_its_names() {
     let rig = seeded().await;
     rig.told().await;
     rig.happened("evt_8", "org_1", "club_1").await;
-    let of_event = "id type notification gatewayId clubId records";
+    let of_event = "id type notification gatewayId clubId source";
     for id in ["7", "order-7", "pay_7", "evt_7"] {
         let query = format!(
             r#"{{ paymentTrace(id: "{id}") {{ unopened quarantined {{ key }} events {{ {of_event} deliveries {{ {DELIVERY} }} }} }} }}"#
         );
         let expected = json!({ "unopened": 0, "quarantined": [], "events": [{ "id": "evt_7", "type": "PAYMENT_RECEIVED",
-            "notification": "pay", "gatewayId": "gw_1", "clubId": "club_1", "records": 1, "deliveries": deliveries() }] });
+            "notification": "pay", "gatewayId": "gw_1", "clubId": "club_1", "source": "NOTIFICATION", "deliveries": deliveries() }] });
         assert_eq!(rig.owner(&query).await["paymentTrace"], expected, "{id}");
     }
 }

@@ -8,6 +8,7 @@ mod reconciliation;
 mod refunds;
 mod succession;
 mod top_ups;
+mod watching;
 
 use std::time::Duration;
 
