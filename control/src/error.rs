@@ -47,8 +47,8 @@ pub(crate) enum ApiError {
     #[error("{0}")]
     Unavailable(String),
     /// Who listens was too slow.
-    #[error("{0} of all that was told was missed: ask for what is wanted of it")]
-    Missed(u64),
+    #[error("some of what was told was missed: ask for what is wanted of it")]
+    Missed,
     /// The log may have it or not: look before you ask again.
     #[error("it may have been done or not: look before you ask again")]
     Unknown,
@@ -68,7 +68,7 @@ impl ApiError {
             Self::Validation { .. } => "VALIDATION_ERROR",
             Self::Declined(_) => "PAYMENT_DECLINED",
             Self::Unavailable(_) => "SERVICE_UNAVAILABLE",
-            Self::Missed(_) => "EVENTS_MISSED",
+            Self::Missed => "EVENTS_MISSED",
             Self::Unknown => "OUTCOME_UNKNOWN",
         }
     }

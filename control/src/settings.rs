@@ -36,6 +36,9 @@ pub struct PaymentSettings {
     /// How often payments are compared with CloudPayments'; zero: by hand alone.
     #[serde(with = "humantime_serde")]
     pub reconcile_every: Duration,
+    /// What is younger is not compared on schedule: its notification may be on its way.
+    #[serde(with = "humantime_serde")]
+    pub reconcile_after: Duration,
     /// Whether what is missing becomes events, where nobody has asked for the comparison.
     pub repair: bool,
     /// Where the view of payments has its file.

@@ -40,6 +40,12 @@ impl Amount {
         self.0.is_zero()
     }
 
+    /// The same sum without zeros at the end of its fraction: sums that are equal are written the same.
+    #[must_use]
+    pub fn normalized(self) -> Self {
+        Self(self.0.normalize())
+    }
+
     /// How many digits stand behind the dot, zeros at the end not counted: `10.50` has one.
     pub fn decimals(self) -> u32 {
         self.0.normalize().scale()

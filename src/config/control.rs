@@ -13,6 +13,9 @@ use super::{MIN_INTERVAL, section};
 /// So many requests of a site at once CloudPayments takes, at most.
 const MAX_CONCURRENCY: usize = 30;
 
+/// Longer than anybody waits.
+const MAX_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+
 /// A payment takes longer.
 const MIN_SPAN: Duration = Duration::from_secs(10);
 
@@ -79,6 +82,12 @@ fn problems_of_cloudpayments(cloudpayments: &CloudPaymentsSettings) -> Vec<Strin
     }
     if cloudpayments.timeout < MIN_INTERVAL {
         problems.push("cloudpayments.timeout is below 10ms".to_owned());
+    }
+    if cloudpayments.timeout > MAX_TIMEOUT {
+        problems.push(
+            "cloudpayments.timeout is above 2min: what is asked for has to be sent while it is right"
+                .to_owned(),
+        );
     }
     if !(1..=MAX_CONCURRENCY).contains(&cloudpayments.max_concurrency) {
         problems.push(format!("cloudpayments.max_concurrency is not between 1 and {MAX_CONCURRENCY}"));

@@ -441,6 +441,7 @@ mod tests {
             ("[control.payments]\nretention = \"0s\"", "control.payments.retention"),
             ("[control.payments]\nreconcile_every = \"1s\"", "control.payments.reconcile_every"),
             ("[cloudpayments]\ntimeout = \"0s\"", "cloudpayments.timeout"),
+            ("[cloudpayments]\ntimeout = \"10min\"", "cloudpayments.timeout"),
             ("[cloudpayments]\nmax_concurrency = 0", "cloudpayments.max_concurrency"),
             ("[cloudpayments]\nmax_concurrency = 31", "cloudpayments.max_concurrency"),
         ] {

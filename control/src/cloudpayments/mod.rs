@@ -38,10 +38,9 @@ use self::limit::Limit;
 use crate::settings::CloudPaymentsSettings;
 
 pub(crate) use self::as_notification::as_notification;
-pub(crate) use self::orders::{CreatedOrder, Order};
-pub(crate) use self::refunds::{RefundAnswer, RefundRequest};
-pub(crate) use self::transaction::{Transaction, TransactionKind, TransactionStatus};
-pub(crate) use self::transactions::Page;
+pub(crate) use self::orders::Order;
+pub(crate) use self::refunds::RefundRequest;
+pub(crate) use self::transaction::{Transaction, TransactionStatus};
 
 /// By this CloudPayments knows a request that it has answered.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

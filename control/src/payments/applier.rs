@@ -13,7 +13,8 @@ use hookline_event_log::{
 };
 use hookline_schemas::delivery::{decode, encode};
 use hookline_schemas::event::Event;
-use hookline_schemas::payment::{EventPlace, PaymentRecord, Subject};
+use hookline_schemas::ids::GatewayId;
+use hookline_schemas::payment::{EventPlace, OrphanRefund, PaymentRecord, RefundState, Subject};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -117,6 +118,7 @@ async fn take_events<L: Log>(
 }
 
 async fn positions(view: &View) -> Result<Positions, ApiError> {
+    view.is_loaded()?;
     let entry = view.entry(Positions::KEY).await?;
     Ok(entry.and_then(|entry| decode(&entry).ok()).unwrap_or_default())
 }
@@ -162,47 +164,107 @@ async fn take_batch<L: Log>(
             Err(error) => tracing::error!(?place, %error, "an event was left out of the payments"),
         }
     }
-    let mut about = Vec::with_capacity(told.len());
-    for (event, place) in &told {
-        if let Some(key) = key_of(view, event).await? {
-            about.push((key, event, *place));
-        }
-    }
-    if about.is_empty() {
+    if !told.iter().any(|(event, _)| Subject::of(event).is_some()) {
         return Ok(());
     }
+    // From here on the view is loaded, and changes by us alone.
     let mut page = ledger.page().await?;
-    let keys: BTreeSet<String> = about.iter().map(|(key, ..)| key.clone()).collect();
-    let known = view.payments(keys.into_iter().collect()).await?;
-    let mut payments: BTreeMap<String, PaymentRecord> =
-        known.into_iter().map(|payment| (payment.key(), payment)).collect();
-    let mut changed = BTreeSet::new();
-    for (key, event, place) in about {
-        let has_changed = match payments.get_mut(&key) {
+    let mut taken = Taken::read(view, &told).await?;
+    for (event, place) in &told {
+        taken.take(view, event, *place).await?;
+    }
+    let puts = taken.into_puts(view).await?;
+    page.write(puts).await
+}
+
+/// The payments of a batch, as they become.
+struct Taken {
+    payments: BTreeMap<String, PaymentRecord>,
+    changed: BTreeSet<String>,
+    /// What was told of refunds whose payments nobody knows.
+    orphans: BTreeMap<String, OrphanRefund>,
+}
+
+impl Taken {
+    /// The payments that the events name.
+    async fn read(view: &View, told: &[(Event, EventPlace)]) -> Result<Self, ApiError> {
+        let named = told.iter().filter_map(|(event, _)| match Subject::of(event) {
+            Some(Subject::Payment(gateway, transaction_id)) => {
+                Some(PaymentRecord::key_of(gateway, transaction_id))
+            }
+            Some(Subject::RefundOf(..)) | None => None,
+        });
+        let keys: BTreeSet<String> = named.collect();
+        let known = view.payments(keys.into_iter().collect()).await?;
+        let payments = known.into_iter().map(|payment| (payment.key(), payment)).collect();
+        Ok(Self { payments, changed: BTreeSet::new(), orphans: BTreeMap::new() })
+    }
+
+    async fn take(&mut self, view: &View, event: &Event, place: EventPlace) -> Result<(), ApiError> {
+        let key = match Subject::of(event) {
+            None => return Ok(()),
+            Some(Subject::Payment(gateway, transaction_id)) => PaymentRecord::key_of(gateway, transaction_id),
+            Some(Subject::RefundOf(gateway, transaction_id)) => {
+                match self.payment_of_refund(view, gateway, transaction_id).await? {
+                    Some(key) => key,
+                    None => {
+                        let orphan = OrphanRefund { state: RefundState::of(event) };
+                        self.orphans.insert(OrphanRefund::key_of(gateway, transaction_id), orphan);
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        let has_changed = match self.payments.get_mut(&key) {
             Some(payment) => payment.take(event, place),
             None => match PaymentRecord::begun_by(event, place) {
-                Some(begun) => payments.insert(key.clone(), begun).is_none(),
+                Some(begun) => self.payments.insert(key.clone(), begun).is_none(),
                 None => false,
             },
         };
         if has_changed {
-            changed.insert(key);
+            self.changed.insert(key);
         }
+        Ok(())
     }
-    let puts = changed.iter().filter_map(|key| payments.get(key)).map(of_payment);
-    page.write(puts).await
-}
 
-/// The key of the payment that an event is about; none for what is no payment, and for refunds of payments that nobody
-/// knows.
-async fn key_of(view: &View, event: &Event) -> Result<Option<String>, ApiError> {
-    Ok(match Subject::of(event) {
-        None => None,
-        Some(Subject::Payment(gateway, transaction_id)) => {
-            Some(PaymentRecord::key_of(gateway, transaction_id))
+    /// The key of the payment that has a refund with this transaction of its own; it is among ours then.
+    async fn payment_of_refund(
+        &mut self,
+        view: &View,
+        gateway: &GatewayId,
+        transaction_id: &str,
+    ) -> Result<Option<String>, ApiError> {
+        let has = |payment: &PaymentRecord| {
+            payment.gateway == *gateway
+                && payment.refunds.iter().any(|refund| refund.is_transaction(transaction_id))
+        };
+        if let Some((key, _)) = self.payments.iter().find(|(_, payment)| has(payment)) {
+            return Ok(Some(key.clone()));
         }
-        Some(Subject::RefundOf(gateway, transaction_id)) => {
-            view.payment_of_refund(gateway, transaction_id).await?
+        let Some(key) = view.payment_of_refund(gateway, transaction_id).await? else { return Ok(None) };
+        if !self.payments.contains_key(&key)
+            && let Some(payment) = view.payment(&key).await?
+        {
+            self.payments.insert(key.clone(), payment);
         }
-    })
+        Ok(Some(key))
+    }
+
+    /// What is to be written.
+    async fn into_puts(mut self, view: &View) -> Result<Vec<Put>, ApiError> {
+        let mut puts = Vec::with_capacity(self.changed.len() + self.orphans.len());
+        for key in &self.changed {
+            if let Some(payment) = self.payments.get_mut(key) {
+                view.adopt_orphans(payment).await?;
+                puts.push(of_payment(payment));
+            }
+        }
+        let orphan = |(key, orphan): (String, OrphanRefund)| Put {
+            key: key.into(),
+            value: Some(encode(&orphan).into()),
+        };
+        puts.extend(self.orphans.into_iter().map(orphan));
+        Ok(puts)
+    }
 }

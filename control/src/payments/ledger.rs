@@ -11,7 +11,7 @@ use hookline_event_log::{AppendError, Epoch, Log, TableName};
 use hookline_schemas::delivery::encode;
 use hookline_schemas::payment::{PaymentRecord, TopUpRecord};
 
-use super::view::View;
+use super::view::{Seen, View};
 use crate::error::ApiError;
 use crate::writer::{NotPut, Put, Turn, Writer};
 
@@ -66,6 +66,7 @@ impl<L: Log> Ledger<L> {
         let before = self.view.payment(key).await?.ok_or(ApiError::NotFound("payment"))?;
         let mut payment = before.clone();
         let told = change(&mut payment)?;
+        self.view.adopt_orphans(&mut payment).await?;
         if payment != before {
             page.write([of_payment(&payment)]).await?;
         }
@@ -87,7 +88,8 @@ impl<L: Log> Ledger<L> {
     /// Waits until the view shows that a deposed control has written over something, and writes it anew.
     pub(crate) async fn mend(&self, epoch: Epoch) -> Result<(), NotPut> {
         let mut seen = self.view.seen();
-        seen.wait_for(|seen| !seen.overwritten.is_empty()).await.map_err(|_| AppendError::Closed)?;
+        let is_damaged = |seen: &Seen| seen.is_loaded && !seen.overwritten.is_empty();
+        seen.wait_for(is_damaged).await.map_err(|_| AppendError::Closed)?;
         let mut turn = self.writer.turn_at_last().await;
         self.restore(&mut turn, epoch).await
     }
@@ -112,16 +114,25 @@ impl<L: Log> Ledger<L> {
         self.writer.depose();
     }
 
+    /// Writes anew, as it counts, what deposed controls have written over. Where the table has kept nothing else, what
+    /// they wrote is all that is known, and stays.
     async fn restore(&self, turn: &mut Turn, epoch: Epoch) -> Result<(), NotPut> {
+        if turn.is_uncertain() {
+            self.put(turn, epoch, [self.writer.marker(epoch)]).await?;
+        }
         loop {
-            let overwritten = self.view.seen().borrow().overwritten.first().cloned();
-            let Some(key) = overwritten else { return Ok(()) };
+            let overwritten = match &*self.view.seen().borrow() {
+                // It is read anew: whether anything counts is not known now.
+                seen if !seen.is_loaded => return Err(NotPut::Unknown),
+                seen => seen.overwritten.first_key_value().map(|(key, late)| (key.clone(), late.clone())),
+            };
+            let Some((key, late)) = overwritten else { return Ok(()) };
             let name = String::from_utf8_lossy(&key).into_owned();
-            let value = self.view.entry(&name).await.map_err(|_| NotPut::Unknown)?.map(Bytes::from);
+            let value = self.view.entry(&name).await.map_err(|_| NotPut::Unknown)?.map(Bytes::from).or(late);
             tracing::warn!(key = name, "writing anew what a deposed control wrote over");
             self.put(turn, epoch, [Put { key: key.clone(), value }]).await?;
             // Still so: it is we who have been deposed.
-            if self.view.seen().borrow().overwritten.contains(&key) {
+            if self.view.seen().borrow().overwritten.contains_key(&key) {
                 return Err(NotPut::Unknown);
             }
         }
@@ -151,8 +162,9 @@ impl<L: Log> Page<'_, L> {
         let puts: Vec<Put> = puts.into_iter().collect();
         self.ledger.put(&mut self.turn, self.epoch, puts.iter().cloned()).await?;
         // What was put after another control had taken over is seen by everybody and counts for nobody.
-        let overwritten = self.ledger.view.seen().borrow().overwritten.clone();
-        if puts.iter().any(|put| overwritten.contains(&put.key)) { Err(ApiError::Unknown) } else { Ok(()) }
+        let seen = self.ledger.view.seen();
+        let is_late = puts.iter().any(|put| seen.borrow().overwritten.contains_key(&put.key));
+        if is_late { Err(ApiError::Unknown) } else { Ok(()) }
     }
 }
 

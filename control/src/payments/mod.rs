@@ -13,7 +13,7 @@ mod top_ups;
 pub(crate) mod view;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use hookline_event_log::{Epoch, Log, ReadError, TableName};
 use hookline_schemas::gateway::Gateway;
@@ -75,6 +75,7 @@ impl<L: Log> Payments<L> {
             sites: sites.clone(),
             clock,
             asked: Notify::new(),
+            fresh: Mutex::default(),
         };
         let top_ups = TopUps {
             ledger: Arc::clone(&ledger),

@@ -3,10 +3,10 @@
 //! comes after all changes nothing.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use hookline_event_log::{AppendError, Journal, JournalName, Log, Partition, ReadError, partition_of};
+use hookline_schemas::delivery::{decode, encode};
 use hookline_schemas::event::{Event, EventSource, EventType, Source, from_notification, partition_key};
 use hookline_schemas::gateway::Gateway;
 use hookline_schemas::ids::{EventId, GatewayId, Meaning, PaymentId};
@@ -16,15 +16,12 @@ use hookline_schemas::payload::{EventData, PaymentData};
 use hookline_schemas::payment::{PaymentRecord, TopUpRecord};
 use hookline_schemas::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio::time::{MissedTickBehavior, timeout};
 
 use super::Payments;
 use crate::cloudpayments::{Refused, Site, Transaction, as_notification};
 use crate::error::ApiError;
-use crate::writer::PATIENCE;
-
-/// Younger than this, a notification may still be on its way: what is compared on schedule is older.
-const ON_ITS_WAY: Duration = Duration::from_secs(15 * 60);
+use crate::writer::{PATIENCE, Put};
 
 /// How long events that are in the log may take to become payments.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
@@ -32,8 +29,17 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// The first comparison comes so long after the start.
 const FIRST: Duration = Duration::from_secs(5 * 60);
 
-/// So many payments that are held are asked for one by one.
-const MAX_HELD: usize = 100;
+/// So many payments that are held are asked for one by one, the earliest first,
+const MAX_HELD: usize = 10_000;
+
+/// so many of them looked up at once.
+const PAGE: usize = 100;
+
+/// So far back is looked on schedule, behind what was compared last: a payment may end long after it began.
+const LOOK_BACK: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Nothing older is compared on schedule, however long nobody could.
+const MOST_BACK: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// So many of what is missing are named; the others are counted.
 const MAX_NAMED: usize = 10_000;
@@ -84,6 +90,18 @@ pub struct MissingEvent {
     pub invoice_id: Option<String>,
     /// When the transaction began.
     pub occurred_at: Option<Timestamp>,
+}
+
+/// Until when a gateway's payments have been compared on schedule: an entry of `payments`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Compared {
+    until: Timestamp,
+}
+
+impl Compared {
+    fn key_of(gateway: &GatewayId) -> String {
+        format!("compared/{gateway}")
+    }
 }
 
 /// Why it could not be compared. What was repaired until then stays so: ask again.
@@ -139,14 +157,43 @@ impl<L: Log> Payments<L> {
                 break;
             }
         }
-        // What was held before has begun too early to be on a page, and may have been taken or let go since.
-        for held in self.view.held(&gateway.id, request.since, MAX_HELD).await.map_err(ApiError::from)? {
-            let Ok(transaction_id) = held.transaction_id.parse() else { continue };
-            if let Some(transaction) = self.cloudpayments.transaction(site, transaction_id).await? {
-                self.compare(&gateway, &[transaction], request.repair, &mut reconciled).await?;
+        self.compare_held(&gateway, site, request, &mut reconciled).await?;
+        Ok(reconciled)
+    }
+
+    /// What was held before has begun too early to be on a page, and may have been taken or let go since: it is asked for
+    /// one by one. One that can't be asked for keeps nobody from the others.
+    async fn compare_held(
+        &self,
+        gateway: &Gateway,
+        site: Site<'_>,
+        request: &ReconcileRequest,
+        reconciled: &mut Reconciled,
+    ) -> Result<(), ReconcileError> {
+        let mut behind = (Timestamp(0), String::new());
+        let mut asked = 0;
+        while asked < MAX_HELD {
+            let held =
+                self.view.held(&gateway.id, behind, request.since, PAGE).await.map_err(ApiError::from)?;
+            let Some(last) = held.last() else { return Ok(()) };
+            behind = (last.created_at, last.key());
+            asked += held.len();
+            for held in held {
+                let Ok(transaction_id) = held.transaction_id.parse() else { continue };
+                match self.cloudpayments.transaction(site, transaction_id).await {
+                    Ok(Some(transaction)) => {
+                        self.compare(gateway, &[transaction], request.repair, reconciled).await?;
+                    }
+                    Ok(None) => reconciled.unclear += 1,
+                    Err(refused) => {
+                        tracing::warn!(gateway = %gateway.id, transaction_id, %refused, "a hold can't be asked for");
+                        reconciled.unclear += 1;
+                    }
+                }
             }
         }
-        Ok(reconciled)
+        tracing::warn!(gateway = %gateway.id, "more payments are held than are asked for: the latest were left out");
+        Ok(())
     }
 
     /// Compares these transactions, and repairs what is missing if that is wanted.
@@ -175,41 +222,44 @@ impl<L: Log> Payments<L> {
             return std::future::pending().await;
         }
         // The first one is soon: a process that restarts often is not to be passed by.
-        let mut due = tokio::time::interval_at(Instant::now() + every.min(FIRST), every);
+        tokio::time::sleep(every.min(FIRST)).await;
+        let mut due = tokio::time::interval(every);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             due.tick().await;
             if !self.ledger.is_active() {
                 continue;
             }
-            let until = self.clock.wall().before(ON_ITS_WAY);
-            // Twice as far as the last one: what failed then is looked at again.
-            let since = until.before(every.saturating_mul(2));
             for gateway in self.sites.ids() {
-                self.reconcile_and_tell(gateway, since..until).await;
+                if let Err(error) = self.reconcile_and_tell(&gateway).await {
+                    crate::metrics::reconciled("failed");
+                    tracing::warn!(%gateway, %error, "payments could not be compared with CloudPayments'");
+                }
             }
         }
     }
 
-    async fn reconcile_and_tell(&self, gateway: GatewayId, began: Range<Timestamp>) {
-        let repair = self.settings.repair;
-        let request = ReconcileRequest { gateway, since: began.start, until: began.end, repair };
-        let outcome = match self.reconcile(&request).await {
-            Ok(reconciled) if reconciled.missing_count == 0 => "nothing_missing",
-            Ok(Reconciled { missing_count, repaired, .. }) => {
-                tracing::error!(
-                    gateway = %request.gateway, missing_count, repaired,
-                    "CloudPayments has payments of which no notification has told: `hookline reconcile` names them"
-                );
-                crate::metrics::missing_payments(missing_count, repaired);
-                "missing"
-            }
-            Err(error) => {
-                tracing::warn!(gateway = %request.gateway, %error, "payments could not be compared with CloudPayments'");
-                "failed"
-            }
-        };
-        crate::metrics::reconciled(outcome);
+    /// Compares what is old enough, from where the last comparison ended, and writes down where this one did.
+    async fn reconcile_and_tell(&self, gateway: &GatewayId) -> Result<(), ReconcileError> {
+        let until = self.clock.wall().before(self.settings.reconcile_after);
+        let key = Compared::key_of(gateway);
+        let last = self.view.entry(&key).await.map_err(ApiError::from)?;
+        let last: Option<Compared> = last.and_then(|last| decode(&last).ok());
+        let since =
+            last.map_or(until, |last| last.until.min(until)).before(LOOK_BACK).max(until.before(MOST_BACK));
+        let request =
+            ReconcileRequest { gateway: gateway.clone(), since, until, repair: self.settings.repair };
+        let Reconciled { missing_count, repaired, .. } = self.reconcile(&request).await?;
+        if missing_count > 0 {
+            tracing::error!(
+                %gateway, missing_count, repaired,
+                "CloudPayments has payments of which no notification has told: `hookline reconcile` names them"
+            );
+            crate::metrics::missing_payments(missing_count, repaired);
+        }
+        crate::metrics::reconciled(if missing_count > 0 { "missing" } else { "nothing_missing" });
+        let compared = Put { key: key.into(), value: Some(encode(&Compared { until }).into()) };
+        Ok(self.ledger.page().await?.write([compared]).await?)
     }
 
     /// The events of these transactions that no payment has.
@@ -288,15 +338,9 @@ impl<L: Log> Payments<L> {
         passed.ok().and_then(Result::ok).map(drop).ok_or_else(behind)
     }
 
-    /// Appends the event; what Check compares with is told as well. Durable when it returns.
+    /// Appends the event, once Check knows that the top-up has been paid: the other way round a crash in between would
+    /// leave that unsaid for ever. Durable when it returns.
     async fn repair(&self, event: &Event) -> Result<(), ReconcileError> {
-        let events = self.log.journal(JournalName::Events);
-        let key = partition_key(event);
-        let partition = partition_of(key.as_bytes(), events.partitions());
-        let accepted = timeout(PATIENCE, events.append(partition, key.into(), event.encode().into())).await;
-        timeout(PATIENCE, accepted.map_err(|_| AppendError::NoSpace)??)
-            .await
-            .unwrap_or(Err(AppendError::Unknown))?;
         if matches!(event.event_type, EventType::PaymentReceived | EventType::PaymentAuthorized)
             && let Some(data) = payment_of(event).filter(|data| !data.test_mode)
         {
@@ -305,6 +349,12 @@ impl<L: Log> Payments<L> {
                 self.top_ups.tell_paid(&top_up).await?;
             }
         }
+        let events = self.log.journal(JournalName::Events);
+        let key = partition_key(event);
+        let partition = partition_of(key.as_bytes(), events.partitions());
+        let accepted = timeout(PATIENCE, events.append(partition, key.into(), event.encode().into())).await;
+        let appending = accepted.map_err(|_| AppendError::NoSpace)??;
+        timeout(PATIENCE, appending).await.unwrap_or(Err(AppendError::Unknown))?;
         Ok(())
     }
 }

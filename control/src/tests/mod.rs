@@ -188,6 +188,7 @@ pub(crate) fn payment_settings() -> PaymentSettings {
         top_up_lifetime: Duration::from_secs(900),
         retention: Duration::from_secs(400 * 24 * 3600),
         reconcile_every: Duration::ZERO,
+        reconcile_after: Duration::from_secs(900),
         repair: false,
         view_dir: None,
     }

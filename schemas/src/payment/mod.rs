@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use refund::{MAX_REFUNDS, NotRefundable, Refund, RefundIntent, RefundRequest, RefundState};
+pub use refund::{
+    MAX_REFUNDS, NotRefundable, OrphanRefund, Refund, RefundIntent, RefundRequest, RefundState,
+};
 pub use step::Step;
 pub use top_up::TopUpRecord;
 
@@ -295,10 +297,9 @@ impl PaymentRecord {
                 fill(&mut self.reason, data.reason.as_ref());
                 self.reason_code = self.reason_code.or(data.reason_code);
             }
-            EventType::PaymentRefunded | EventType::RefundCompleted => {
-                self.take_refund(event, data, RefundState::Completed);
+            EventType::PaymentRefunded | EventType::RefundCompleted | EventType::RefundFailed => {
+                self.take_refund(event, data, RefundState::of(event));
             }
-            EventType::RefundFailed => self.take_refund(event, data, RefundState::Declined),
             _ => {}
         }
     }

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{PaymentRecord, PaymentStatus, happened_at};
-use crate::event::Event;
-use crate::ids::RefundId;
+use crate::event::{Event, EventType};
+use crate::ids::{GatewayId, RefundId};
 use crate::money::Amount;
-use crate::payload::PaymentData;
+use crate::notification::NotificationType;
+use crate::payload::{EventData, PaymentData};
 use crate::time::Timestamp;
 
 /// So many refunds of a payment are asked for at most: all of them stand in one record.
@@ -42,6 +43,39 @@ pub enum RefundState {
     Declined,
 }
 
+impl RefundState {
+    /// What an event tells of its refund. A Refund notification with a status that is no end tells of one that is under
+    /// way; a Fail of a refund is its end.
+    pub fn of(event: &Event) -> Self {
+        let status = match &event.data {
+            EventData::Payment(data) => data.status.as_deref(),
+            _ => None,
+        };
+        let is_notification = event.notification == Some(NotificationType::Refund);
+        let is_under_way = is_notification && !matches!(status, Some("Declined" | "Cancelled" | "Rejected"));
+        match event.event_type {
+            EventType::RefundFailed if is_under_way => Self::Requested,
+            EventType::RefundFailed => Self::Declined,
+            _ => Self::Completed,
+        }
+    }
+}
+
+/// What was told of a refund whose payment nobody knew then: a Fail names no more than the refund's own number. An entry
+/// of `payments`, which the payment takes once it is known to have that refund.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrphanRefund {
+    /// What was told.
+    pub state: RefundState,
+}
+
+impl OrphanRefund {
+    /// The key of its entry.
+    pub fn key_of(gateway: &GatewayId, transaction_id: &str) -> String {
+        format!("orphan_refund/{gateway}/{transaction_id}")
+    }
+}
+
 /// Who asked for a refund, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefundIntent {
@@ -55,6 +89,9 @@ pub struct RefundIntent {
     /// Why CloudPayments has declined it, in its words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
+    /// The refunds of the payment that were known when it was asked for, by their own numbers: none of them is this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known_before: Vec<String>,
 }
 
 /// What is asked for.
@@ -106,12 +143,13 @@ impl PaymentRecord {
             return Err(NotRefundable::TooMany);
         }
         let RefundRequest { id, requested_by, reason, at, .. } = request;
+        let known_before = self.refunds.iter().filter_map(|refund| refund.transaction_id.clone()).collect();
         self.refunds.push(Refund {
             amount,
             state: RefundState::Requested,
             transaction_id: None,
             at,
-            intent: Some(RefundIntent { id, requested_by, reason, refusal: None }),
+            intent: Some(RefundIntent { id, requested_by, reason, refusal: None, known_before }),
         });
         self.order_refunds();
         Ok(amount)
@@ -162,6 +200,14 @@ impl PaymentRecord {
             intent.refusal = Some(refusal.to_owned());
             refund.state = RefundState::Declined;
         }
+    }
+
+    /// Takes what was told of one of its refunds before anybody knew whose it was; whether anything has changed.
+    pub fn take_orphan(&mut self, transaction_id: &str, state: RefundState) -> bool {
+        let refund = self.refunds.iter_mut().find(|refund| refund.is_transaction(transaction_id));
+        let Some(refund) = refund.filter(|refund| refund.state < state) else { return false };
+        refund.state = state;
+        true
     }
 
     /// Takes a notification of a refund.

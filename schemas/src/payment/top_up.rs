@@ -38,6 +38,9 @@ pub struct TopUpRecord {
     pub created_at: Timestamp,
     /// From here on it can't be paid.
     pub expires_at: Timestamp,
+    /// Check knows it no more.
+    #[serde(default)]
+    pub is_forgotten: bool,
 }
 
 impl TopUpRecord {

@@ -1,7 +1,7 @@
 //! What holds for every input: codecs give back what they were given, and no bytes bring a reader down.
 
 use hookline_schemas::delivery::DisabledReason;
-use hookline_schemas::event::{Event, EventType, Source, from_notification, partition_key};
+use hookline_schemas::event::{Event, EventSource, EventType, Source, from_notification, partition_key};
 use hookline_schemas::ids::{ClubId, EventId, GatewayId, OrganizationId, PaymentId, WebhookId};
 use hookline_schemas::money::Amount;
 use hookline_schemas::notification::{
@@ -441,6 +441,7 @@ fn event() -> impl Strategy<Value = Event> {
         id: names.0,
         fingerprint,
         webhooks_version: fingerprint % 3,
+        source: if fingerprint % 2 == 0 { EventSource::Notification } else { EventSource::Reconciliation },
         event_type: kinds.0,
         notification: kinds.1,
         organization: names.1,

@@ -23,7 +23,7 @@ fn event(number: u64) -> EventId {
 /// The attempt with this number: of one of 100 webhooks and one of 1000 events; every fifth failed.
 fn push(ring: &mut Ring, number: u64) {
     let (webhook, event) = (webhook(number % 100), event_hash(&event(number % 1_000)));
-    ring.push(place(number), Sighting { webhook: &webhook, event, is_delivered: number % 5 != 0 });
+    ring.push(place(number), Sighting { webhook: &webhook, event, is_delivered: !number.is_multiple_of(5) });
 }
 
 fn everything(webhooks: &[WebhookId]) -> Wanted<'_> {

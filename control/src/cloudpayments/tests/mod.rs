@@ -9,9 +9,10 @@ use hookline_schemas::time::Timestamp;
 use serde_json::{Value, json};
 
 use self::stand::{Answer, Asked, Stand};
-use super::{
-    CloudPayments, CreatedOrder, Order, Page, RefundAnswer, RefundRequest, Refused, TransactionStatus,
-};
+use super::orders::CreatedOrder;
+use super::refunds::RefundAnswer;
+use super::transactions::Page;
+use super::{CloudPayments, Order, RefundRequest, Refused, TransactionStatus};
 
 fn sum(text: &str) -> Amount {
     text.parse().expect("a sum")

@@ -23,7 +23,7 @@ pub(crate) struct PaymentSubscriptions<L: Log>(pub(in crate::graphql) Arc<Api<L>
 struct Watching<L: Log> {
     api: Arc<Api<L>>,
     caller: Caller,
-    updates: Receiver<Update>,
+    updates: Receiver<Option<Update>>,
     id: Option<ID>,
     client: Option<ID>,
 }
@@ -55,13 +55,11 @@ impl<L: Log> Watching<L> {
     async fn next(&mut self) -> Option<Result<Payment, ApiError>> {
         loop {
             let update = match self.updates.recv().await {
-                Ok(update) => update,
-                Err(RecvError::Lagged(missed)) => return Some(Err(ApiError::Missed(missed))),
+                Ok(Some(update)) => update,
+                Ok(None) | Err(RecvError::Lagged(_)) => return Some(Err(ApiError::Missed)),
                 Err(RecvError::Closed) => return None,
             };
-            let is_visible = update.organization == self.caller.organization
-                && self.caller.may_enter(Some(&update.club)).is_ok();
-            if !is_visible {
+            if !self.may_be_meant(&update) {
                 continue;
             }
             match self.api.payment_of(&self.caller, &update.id).await {
@@ -75,6 +73,16 @@ impl<L: Log> Watching<L> {
                 Err(error) => return Some(Err(error)),
             }
         }
+    }
+
+    /// Whether it is worth looking up.
+    fn may_be_meant(&self, update: &Update) -> bool {
+        let is_this = |id: &ID| update.id == **id || update.invoice.as_ref() == Some(&**id);
+        let is_clients = |client: &ID| update.client.as_ref().is_none_or(|own| own == &**client);
+        update.organization == self.caller.organization
+            && self.caller.may_enter(Some(&update.club)).is_ok()
+            && self.id.as_ref().is_none_or(is_this)
+            && self.client.as_ref().is_none_or(is_clients)
     }
 
     fn is_meant(&self, payment: &Payment, update: &Update) -> bool {

@@ -59,6 +59,7 @@ impl<L: Log> Api<L> {
             payment_url: None,
             created_at: now,
             expires_at: now.after(self.payments.settings.top_up_lifetime),
+            is_forgotten: false,
         };
         let registry = self.store.registry()?;
         let page = registry.gateway(&gateway.id).and_then(|known| known.record.payment_page.as_deref());

@@ -1,12 +1,12 @@
 //! Follows `payments` into the view: entries are taken in groups, each group as a whole.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use hookline_event_log::{
     Change, Entry, Fence, Log, Partition, ReadError, Table, TableName, TableWatch, Verdict,
 };
@@ -26,7 +26,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 struct Follower {
     fence: Fence,
-    overwritten: BTreeSet<Bytes>,
+    overwritten: BTreeMap<Bytes, Option<Bytes>>,
     version: u64,
     is_loaded: bool,
 }
@@ -35,6 +35,8 @@ struct Follower {
 enum Ended {
     Read(ReadError),
     View(ViewError),
+    /// Somebody who asked was failed.
+    Broken,
 }
 
 impl View {
@@ -53,6 +55,10 @@ impl View {
                     tracing::error!(%error, "the view of payments is made anew");
                     self.begin_anew().await;
                 }
+                Ended::Broken => {
+                    tracing::error!("the view of payments has failed somebody who asked, and is made anew");
+                    self.begin_anew().await;
+                }
             }
         }
     }
@@ -63,7 +69,12 @@ impl View {
         // What is there already is taken together.
         let mut groups = pin!(changes.ready_chunks(GROUP));
         let mut follower = Follower::default();
-        while let Some(changes) = groups.next().await {
+        loop {
+            let changes = tokio::select! {
+                changes = groups.next() => changes,
+                () = self.broken.notified() => return Ended::Broken,
+            };
+            let Some(changes) = changes else { return Ended::Read(ReadError::Closed) };
             let mut group = Vec::with_capacity(changes.len());
             for change in changes {
                 match change {
@@ -76,11 +87,11 @@ impl View {
                 return Ended::View(error);
             }
         }
-        Ended::Read(ReadError::Closed)
     }
 
     /// Takes a group, then tells of it: whoever hears of a change can look it up.
     async fn take(&self, group: Vec<Entry>, follower: &Follower) -> Result<(), ViewError> {
+        let was_loaded = self.seen.borrow().is_loaded;
         let updates = match group.is_empty() {
             true => Vec::new(),
             false => self.ask(move |database| take(database, &group)).await?,
@@ -92,19 +103,25 @@ impl View {
                 seen.overwritten = Arc::new(follower.overwritten.clone());
             }
         });
-        if follower.is_loaded {
+        if was_loaded {
             // Nobody listening is no error.
-            updates.into_iter().for_each(|update| drop(self.updates.send(update)));
+            updates.into_iter().for_each(|update| drop(self.updates.send(Some(update))));
         }
         Ok(())
     }
 
+    /// Whoever listens is told that he misses something: what changes until it is loaded again is told to nobody.
     async fn begin_anew(&self) {
         self.seen.send_replace(Seen::default());
+        let _ = self.updates.send(None);
         loop {
             tokio::time::sleep(TRY_AGAIN).await;
             match self.ask(empty).await {
-                Ok(()) => return,
+                Ok(()) => {
+                    // Whoever was failed until now was failed by what is gone.
+                    let _ = self.broken.notified().now_or_never();
+                    return;
+                }
                 Err(error) => tracing::error!(%error, "failed to empty the view of payments: trying again"),
             }
         }
@@ -126,7 +143,7 @@ impl Follower {
                 key = %String::from_utf8_lossy(&entry.key),
                 "a control that had been deposed wrote a payment: it does not count"
             );
-            self.overwritten.insert(entry.key);
+            self.overwritten.insert(entry.key, entry.value);
             return None;
         }
         self.overwritten.remove(&entry.key);

@@ -9,16 +9,18 @@ mod list;
 mod rows;
 mod totals;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hookline_event_log::Offset;
+use hookline_schemas::delivery::decode;
 use hookline_schemas::ids::{ClubId, GatewayId, OrganizationId, PaymentId, TopUpId};
-use hookline_schemas::payment::{PaymentRecord, TopUpRecord};
+use hookline_schemas::payment::{OrphanRefund, PaymentRecord, TopUpRecord};
 use hookline_schemas::time::Timestamp;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_rusqlite::rusqlite::{self, OptionalExtension, params};
 
 pub(crate) use list::{Cursor, Listed, PaymentFilter};
@@ -59,8 +61,8 @@ pub(crate) struct Seen {
     pub(crate) version: u64,
     /// Everything has been read that was there at the start.
     pub(crate) is_loaded: bool,
-    /// The keys of entries that a deposed writer has written over.
-    pub(crate) overwritten: Arc<std::collections::BTreeSet<Bytes>>,
+    /// What a deposed writer has written over: the keys, and what stands there now.
+    pub(crate) overwritten: Arc<BTreeMap<Bytes, Option<Bytes>>>,
 }
 
 /// A payment, or a top-up, that has changed.
@@ -72,6 +74,10 @@ pub(crate) struct Update {
     pub(crate) key: String,
     /// What `payment(id)` finds it by.
     pub(crate) id: String,
+    /// The top-up, or another order, that it is, or pays.
+    pub(crate) invoice: Option<String>,
+    /// Who pays.
+    pub(crate) client: Option<String>,
 }
 
 /// What `payment(id)` is about: a top-up, the payment that pays it, or one that pays none of ours.
@@ -87,7 +93,10 @@ pub(crate) struct Shown {
 pub(crate) struct View {
     database: tokio_rusqlite::Connection,
     seen: watch::Sender<Seen>,
-    updates: broadcast::Sender<Update>,
+    /// What changes; none: something was missed.
+    updates: broadcast::Sender<Option<Update>>,
+    /// The database has failed somebody: it is to be made anew.
+    broken: Arc<Notify>,
 }
 
 impl View {
@@ -101,7 +110,7 @@ impl View {
         // From here on the name is of no use: the file goes when the process does, however it ends.
         file.close()?;
         let (seen, updates) = (watch::Sender::default(), broadcast::Sender::new(UPDATES));
-        Ok(Self { database, seen, updates })
+        Ok(Self { database, seen, updates, broken: Arc::default() })
     }
 
     /// How far it has come.
@@ -109,8 +118,8 @@ impl View {
         self.seen.subscribe()
     }
 
-    /// What changes from here on.
-    pub(crate) fn updates(&self) -> broadcast::Receiver<Update> {
+    /// What changes from here on; none: something was missed.
+    pub(crate) fn updates(&self) -> broadcast::Receiver<Option<Update>> {
         self.updates.subscribe()
     }
 
@@ -167,6 +176,18 @@ impl View {
         .await
     }
 
+    /// Takes into a payment what was told of its refunds before anybody knew whose they were.
+    pub(crate) async fn adopt_orphans(&self, payment: &mut PaymentRecord) -> Result<(), ViewError> {
+        let transactions = payment.refunds.iter().filter_map(|refund| refund.transaction_id.clone());
+        for transaction_id in transactions.collect::<Vec<_>>() {
+            let orphan = self.entry(&OrphanRefund::key_of(&payment.gateway, &transaction_id)).await?;
+            if let Some(orphan) = orphan.and_then(|orphan| decode::<OrphanRefund>(&orphan).ok()) {
+                payment.take_orphan(&transaction_id, orphan.state);
+            }
+        }
+        Ok(())
+    }
+
     /// What this id is about: of a top-up, of a payment, or the number of a transaction.
     pub(crate) async fn shown(
         &self,
@@ -188,19 +209,22 @@ impl View {
         self.ask(move |database| rows::payments_about(database, &organization, &gateways, &id)).await
     }
 
-    /// The payments through a gateway that are held, and began before then; the earliest first, at most so many.
+    /// The payments through a gateway that are held: those behind this one that began before then, the earliest first, at
+    /// most so many.
     pub(crate) async fn held(
         &self,
         gateway: &GatewayId,
+        (created_at, key): (Timestamp, String),
         before: Timestamp,
         most: usize,
     ) -> Result<Vec<PaymentRecord>, ViewError> {
         let (gateway, most) = (gateway.to_string(), i64::try_from(most).unwrap_or(i64::MAX));
-        let find = "SELECT record FROM payments WHERE gateway = ?1 AND status = 'AUTHORIZED' AND created_at < ?2 \
-                    ORDER BY created_at LIMIT ?3";
+        let find = "SELECT record FROM payments WHERE gateway = ?1 AND status = 'AUTHORIZED' \
+                    AND (created_at, key) > (?2, ?3) AND created_at < ?4 ORDER BY created_at, key LIMIT ?5";
         self.ask(move |database| {
             let mut find = database.prepare_cached(find)?;
-            let held = params![gateway, rows::milliseconds(before), most];
+            let (behind, before) = (rows::milliseconds(created_at), rows::milliseconds(before));
+            let held = params![gateway, behind, key, before, most];
             find.query_and_then(held, |row| rows::read(row.get_ref(0)?))?.collect()
         })
         .await
@@ -218,13 +242,19 @@ impl View {
         self.ask(move |database| rows::pending_twin(database, &organization, parameters, now, young)).await
     }
 
-    /// The payments of which a refund was asked for and not settled, at most so many.
-    pub(crate) async fn with_open_refunds(&self, most: usize) -> Result<Vec<PaymentRecord>, ViewError> {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
+    /// The payments of which a refund was asked for and not settled, by their keys: those behind this one, at most so
+    /// many.
+    pub(crate) async fn with_open_refunds(
+        &self,
+        behind: &str,
+        most: usize,
+    ) -> Result<Vec<PaymentRecord>, ViewError> {
+        let (behind, most) = (behind.to_owned(), i64::try_from(most).unwrap_or(i64::MAX));
         self.ask(move |database| {
-            let find = "SELECT record FROM payments WHERE open_refunds > 0 ORDER BY key LIMIT ?1";
+            let find =
+                "SELECT record FROM payments WHERE open_refunds > 0 AND key > ?1 ORDER BY key LIMIT ?2";
             let mut find = database.prepare_cached(find)?;
-            find.query_and_then([most], |row| rows::read(row.get_ref(0)?))?.collect()
+            find.query_and_then(params![behind, most], |row| rows::read(row.get_ref(0)?))?.collect()
         })
         .await
     }
@@ -267,21 +297,30 @@ impl View {
         .await
     }
 
-    /// The keys of what is older: payments that began, and top-ups that ended, before these times; at most so many each.
+    /// What is older than these times: payments that began and top-ups that ended before the first, top-ups that ended
+    /// before the second and that Check still knows; at most so many each.
     pub(crate) async fn aged(
         &self,
         payments_before: Timestamp,
-        top_ups_before: Timestamp,
+        ended_before: Timestamp,
         most: usize,
     ) -> Result<rows::Aged, ViewError> {
-        self.ask(move |database| rows::aged(database, payments_before, top_ups_before, most)).await
+        self.ask(move |database| rows::aged(database, payments_before, ended_before, most)).await
+    }
+
+    /// As when the disk breaks: from here on nothing can be taken.
+    #[cfg(test)]
+    pub(crate) async fn break_it(&self) {
+        let broken =
+            self.ask(|database| database.execute_batch("DROP TABLE top_ups; DROP TABLE payments")).await;
+        broken.expect("it was whole");
     }
 
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, ViewError> {
-        Ok(self.database.call(question).await?)
+        Ok(self.database.call(question).await.inspect_err(|_| self.broken.notify_one())?)
     }
 }
 

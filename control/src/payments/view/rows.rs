@@ -12,11 +12,15 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Shown, Update};
 
-/// Keys of what is old enough to be forgotten.
+/// What is old enough to be forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Aged {
+    /// The keys of payments.
     pub(crate) payments: Vec<String>,
-    pub(crate) top_ups: Vec<TopUpRecord>,
+    /// Top-ups that Check need not know any more.
+    pub(crate) ended: Vec<TopUpRecord>,
+    /// Top-ups of which nothing need be known any more.
+    pub(crate) old: Vec<TopUpRecord>,
 }
 
 /// Takes an entry; what it changes for those who watch. An entry of a later version is left out.
@@ -67,8 +71,14 @@ fn take_payment(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> 
     for id in payment.events.keys() {
         database.prepare_cached(event)?.execute([id.as_str(), key])?;
     }
-    let (organization, club, id) = (payment.organization, payment.club_id, payment.id.to_string());
-    Ok(Some(Update { organization, club, key: key.to_owned(), id }))
+    Ok(Some(Update {
+        organization: payment.organization,
+        club: payment.club_id,
+        key: key.to_owned(),
+        id: payment.id.to_string(),
+        invoice: payment.invoice_id,
+        client: payment.client_id,
+    }))
 }
 
 /// What points at a payment goes with it.
@@ -91,8 +101,9 @@ fn take_top_up(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> R
     };
     let Ok(top_up) = decode::<TopUpRecord>(value) else { return left_out(key) };
     let put = "INSERT OR REPLACE INTO top_ups \
-               (key, id, organization, gateway, club, client, parameters, has_url, created_at, expires_at, record) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+               (key, id, organization, gateway, club, client, parameters, has_url, is_forgotten, created_at, expires_at, \
+                record) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     database.prepare_cached(put)?.execute(params![
         key,
         top_up.id.as_str(),
@@ -102,12 +113,19 @@ fn take_top_up(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> R
         top_up.client_id,
         parameters_hash(&top_up),
         top_up.payment_url.is_some(),
+        top_up.is_forgotten,
         milliseconds(top_up.created_at),
         milliseconds(top_up.expires_at),
         value,
     ])?;
-    let (organization, club, id) = (top_up.organization, top_up.club_id, top_up.id.to_string());
-    Ok(Some(Update { organization, club, key: key.to_owned(), id }))
+    Ok(Some(Update {
+        organization: top_up.organization,
+        club: top_up.club_id,
+        key: key.to_owned(),
+        id: top_up.id.to_string(),
+        invoice: Some(top_up.id.to_string()),
+        client: Some(top_up.client_id),
+    }))
 }
 
 fn take_other(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> Result<()> {
@@ -176,8 +194,9 @@ pub(super) fn payments_about(
             found.push(payment?);
         }
     }
-    let mut of_invoice = database
-        .prepare_cached("SELECT record FROM payments WHERE gateway = ?1 AND invoice = ?2 LIMIT 100")?;
+    let mut of_invoice = database.prepare_cached(
+        "SELECT record FROM payments WHERE gateway = ?1 AND invoice = ?2 ORDER BY created_at DESC LIMIT 100",
+    )?;
     for gateway in gateways {
         found.extend(payment(database, &PaymentRecord::key_of(gateway, id))?);
         for payment in of_invoice.query_and_then([gateway.as_str(), id], |row| read(row.get_ref(0)?))? {
@@ -236,17 +255,22 @@ pub(super) fn pending_twin(
 pub(super) fn aged(
     database: &Connection,
     payments_before: Timestamp,
-    top_ups_before: Timestamp,
+    ended_before: Timestamp,
     most: usize,
 ) -> Result<Aged> {
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let mut find = database.prepare_cached("SELECT key FROM payments WHERE created_at < ?1 LIMIT ?2")?;
     let payments = find.query_map(params![milliseconds(payments_before), most], |row| row.get(0))?;
     let payments = payments.collect::<Result<_>>()?;
-    let mut find = database.prepare_cached("SELECT record FROM top_ups WHERE expires_at < ?1 LIMIT ?2")?;
-    let top_ups =
-        find.query_and_then(params![milliseconds(top_ups_before), most], |row| read(row.get_ref(0)?))?;
-    Ok(Aged { payments, top_ups: top_ups.collect::<Result<_>>()? })
+    let top_ups = |is_forgotten: bool, before: Timestamp| -> Result<Vec<TopUpRecord>> {
+        let find = "SELECT record FROM top_ups WHERE is_forgotten = ?1 AND expires_at < ?2 LIMIT ?3";
+        let mut find = database.prepare_cached(find)?;
+        let found = find
+            .query_and_then(params![is_forgotten, milliseconds(before), most], |row| read(row.get_ref(0)?))?;
+        found.collect()
+    };
+    let (ended, old) = (top_ups(false, ended_before)?, top_ups(true, payments_before)?);
+    Ok(Aged { payments, ended, old })
 }
 
 /// Reads a record as it stands in a row.
@@ -259,12 +283,12 @@ pub(super) fn read<R: DeserializeOwned>(value: ValueRef<'_>) -> Result<R> {
 /// What makes two top-ups the same: everything that was asked for. Two that differ have the same hash once in 2^64.
 pub(crate) fn parameters_hash(top_up: &TopUpRecord) -> i64 {
     let TopUpRecord { gateway, club_id, client_id, amount, currency, description, return_url, .. } = top_up;
-    let amount = amount.to_string();
+    let amount = amount.normalized().to_string();
     let parts = [
         gateway.as_str(),
         club_id.as_str(),
         client_id,
-        amount.trim_end_matches('0').trim_end_matches('.'),
+        &amount,
         currency,
         description.as_deref().unwrap_or_default(),
         return_url.as_deref().unwrap_or_default(),

@@ -19,12 +19,15 @@ CREATE TABLE payments (
     record         BLOB NOT NULL
 );
 CREATE INDEX payments_by_id ON payments (id);
-CREATE INDEX payments_by_time ON payments (organization, created_at, id);
+-- Whatever lists are filtered by stands in the index: a filter that matches little looks at no record.
+CREATE INDEX payments_by_time
+    ON payments (organization, created_at, id, status, gateway, club, is_test, invoice);
+CREATE INDEX payments_by_age ON payments (created_at);
 CREATE INDEX payments_by_client ON payments (organization, client, created_at, id) WHERE client IS NOT NULL;
 CREATE INDEX payments_by_invoice ON payments (gateway, invoice) WHERE invoice IS NOT NULL;
 CREATE INDEX payments_with_open_refunds ON payments (key) WHERE open_refunds > 0;
 
-CREATE INDEX payments_held ON payments (gateway, created_at) WHERE status = 'AUTHORIZED';
+CREATE INDEX payments_held ON payments (gateway, created_at, key) WHERE status = 'AUTHORIZED';
 
 -- The payment that an event belongs to.
 CREATE TABLE events (
@@ -49,6 +52,7 @@ CREATE TABLE top_ups (
     client         TEXT NOT NULL,
     parameters     INTEGER NOT NULL,
     has_url        INTEGER NOT NULL,
+    is_forgotten   INTEGER NOT NULL,
     created_at     INTEGER NOT NULL,
     expires_at     INTEGER NOT NULL,
     record         BLOB NOT NULL
@@ -57,7 +61,7 @@ CREATE INDEX top_ups_by_id ON top_ups (id);
 CREATE INDEX top_ups_by_time ON top_ups (organization, created_at, id);
 CREATE INDEX top_ups_by_client ON top_ups (organization, client, created_at, id);
 CREATE INDEX top_ups_by_parameters ON top_ups (organization, parameters, expires_at);
-CREATE INDEX top_ups_by_end ON top_ups (expires_at);
+CREATE INDEX top_ups_by_end ON top_ups (is_forgotten, expires_at);
 
 -- How far the events have been taken, and whatever else has one entry.
 CREATE TABLE others (

@@ -74,7 +74,7 @@ async fn pages_hold_everything_once_and_filters_what_they_say() {
 }
 
 impl Shop {
-    async fn top_up_of(&self, client: &str) -> String {
+    pub(super) async fn top_up_of(&self, client: &str) -> String {
         let input = json!({ "clientId": client, "clubId": "club_1", "amount": "100.00" });
         let made = self.ask(INITIATE, json!({ "input": input })).await;
         made["initiateTopUpPayment"]["transactionId"].as_str().expect("an id").to_owned()

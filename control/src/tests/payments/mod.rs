@@ -66,6 +66,14 @@ impl Shop {
         GatewayId::new(configured["configurePaymentGateway"]["id"].as_str().expect("an id"))
     }
 
+    /// Another control over the same log and bank, as after a restart.
+    async fn next(self) -> Self {
+        let Self { rig, bank, gateway } = self;
+        let rig = rig.restarted(Setup { api_url: Some(bank.url()), ..Setup::default() }).await;
+        until(async || rig.api().payments.view.is_loaded().is_ok()).await;
+        Self { rig, bank, gateway }
+    }
+
     /// What an OWNER is answered.
     async fn ask(&self, query: &str, variables: Value) -> Value {
         super::data(self.rig.execute(&Ok(super::owner()), query, variables).await)
@@ -112,6 +120,10 @@ impl Shop {
 
     /// Puts one notification into the log.
     async fn tell(&self, posted: &Posted) {
+        self.tell_body(posted.kind, &posted.body).await;
+    }
+
+    async fn tell_body(&self, kind: NotificationType, body: &[u8]) {
         let gateway = Gateway {
             id: self.gateway.clone(),
             organization: OrganizationId::new("org_1"),
@@ -121,12 +133,12 @@ impl Shop {
             shared_url: false,
             policy: CheckPolicy::lenient(),
         };
-        let fields = read_fields(BodyFormat::Form, &posted.body).expect("a form");
+        let fields = read_fields(BodyFormat::Form, body).expect("a form");
         let event = from_notification(Source {
             gateway: &gateway,
-            kind: posted.kind,
+            kind,
             format: BodyFormat::Form,
-            body: &posted.body,
+            body,
             fields: &fields,
             top_up_club: None,
             accepted_at: self.now(),

@@ -147,16 +147,22 @@ async fn a_top_up_that_was_paid_unheard_of_is_paid() {
 }
 
 #[tokio::test]
-async fn the_schedule_finds_what_is_old_enough_and_repairs_it_if_that_is_wanted() {
-    for repair in [false, true] {
+async fn the_schedule_repairs_what_is_old_enough_if_that_is_wanted() {
+    for (repair, reconcile_after, expected) in
+        [(true, Duration::ZERO, 1), (false, Duration::ZERO, 0), (true, Duration::from_secs(900), 0)]
+    {
         let mut setup = Setup::default();
         setup.payments.reconcile_every = Duration::from_millis(200);
+        setup.payments.reconcile_after = reconcile_after;
         setup.payments.repair = repair;
         let shop = Shop::with(setup).await;
         let _ = shop.pay(Payer::new("1.00")).await;
-        let asked = || shop.bank.requests_at("/v2/payments/list");
-        until(async || asked() >= 2).await;
-        assert!(shop.events().await.is_empty(), "its notification may still be on its way");
+        // Bounds are whole seconds: it is in the past of each by then.
+        let asked = shop.bank.requests_at("/v2/payments/list");
+        until(async || shop.bank.requests_at("/v2/payments/list") >= asked + 10).await;
+        assert_eq!(shop.events().await.len(), expected, "{repair} {reconcile_after:?}");
+        let compared = format!("compared/{}", shop.gateway);
+        assert!(shop.rig.api().payments.view.entry(&compared).await.expect("a view").is_some());
     }
 }
 

@@ -1,11 +1,8 @@
 //! Money that goes back: never more than came in, and once, whatever happens on the way.
 
+use super::*;
 use futures::future::join_all;
 use hookline_load_tests::acquirer::Fault;
-use hookline_schemas::ids::RefundId;
-use hookline_schemas::payment::RefundRequest;
-
-use super::*;
 
 fn refund_of(response: async_graphql::Response) -> Value {
     super::super::data(response)["refundPayment"].clone()
@@ -119,35 +116,98 @@ async fn only_money_that_was_taken_goes_back() {
     assert_eq!(shop.bank.requests_at("/payments/refund"), 0);
 }
 
-/// An hour after a refund was asked for, CloudPayments has forgotten its id: what it made is looked for first.
+/// What another process may have asked for is looked for first: CloudPayments may have forgotten its id.
 #[tokio::test]
-async fn after_the_hour_cloudpayments_is_asked_what_it_has_made() {
+async fn what_a_former_control_asked_for_is_looked_for_before_it_is_asked_again() {
     for was_made in [true, false] {
         let shop = Shop::open().await;
         let (paid, id) = shop.received().await;
-        let long_ago = shop.now().before(Duration::from_secs(2 * 3600));
-        if was_made {
-            // As if the answer had been lost then.
-            shop.bank.refund(PUBLIC_ID, paid.transaction_id, "30.00").expect("there is enough");
+        // One of the same sum that was known before is not the one.
+        shop.bank.refund(PUBLIC_ID, paid.transaction_id, "30.00").expect("there is enough");
+        shop.tell_all().await;
+        shop.becomes(&id, |payment| payment["refundedAmount"] == "30.00").await;
+        let fault = if was_made { Fault::Hang(PATIENCE) } else { Fault::Unavailable };
+        shop.bank.misbehave(PUBLIC_ID, "/payments/refund", vec![fault]);
+        tokio::select! {
+            answered = shop.refund(&id, Some("30.00")) => panic!("nobody has answered: {answered:?}"),
+            () = until(async || shop.bank.requests_at("/payments/refund") == 1) => {}
         }
-        // Another refund of the same sum, that somebody else has asked for, is not this one.
-        let other = refund_of(shop.refund(&id, Some("30.00")).await);
-        let request = RefundRequest {
-            id: RefundId::new("rf_of_long_ago"),
-            amount: Some("30.00".parse().expect("a sum")),
-            requested_by: "user_1".to_owned(),
-            reason: None,
-            at: long_ago,
-        };
-        let key = format!("payment/{}/{}", shop.gateway, paid.transaction_id);
-        shop.rig.api().payments.refunds.request(&key, request).await.expect("it is reserved");
-        let settled =
-            shop.rig.api().payments.refunds.settled(&key, &RefundId::new("rf_of_long_ago"), PATIENCE).await;
-        let settled = settled.expect("it is known").expect("it is there");
-        assert!(settled.transaction_id.is_some(), "{settled:?}");
-        let made = shop.bank.transactions(PUBLIC_ID).iter().filter(|view| view.original.is_some()).count();
-        assert_eq!(made, 2, "made then: {was_made}");
-        assert_eq!(shop.refunded_at_the_bank(paid.transaction_id), "60.00");
-        assert_ne!(other["refundId"], "rf_of_long_ago");
+        until(async || !was_made || shop.refunded_at_the_bank(paid.transaction_id) == "60.00").await;
+        shop.bank.advance(Duration::from_secs(2 * 3600));
+        let shop = shop.next().await;
+        shop.becomes(&id, |payment| payment["refundedAmount"] == "60.00").await;
+        assert_eq!(shop.refunded_at_the_bank(paid.transaction_id), "60.00", "made then: {was_made}");
+        assert_eq!(
+            shop.bank.requests_at("/payments/refund"),
+            2 - u64::from(was_made),
+            "made then: {was_made}"
+        );
+        assert_eq!(shop.payment(&id).await["refunds"].as_array().map(Vec::len), Some(2));
+    }
+}
+
+/// A no behind a try that nobody has answered may only say that CloudPayments is at that one.
+#[tokio::test]
+async fn a_no_behind_a_try_that_was_not_answered_is_not_the_last_word() {
+    let shop = Shop::open().await;
+    let (paid, id) = shop.received().await;
+    let faults = vec![Fault::DoneThen503, Fault::Refuse("it is under way".to_owned())];
+    shop.bank.misbehave(PUBLIC_ID, "/payments/refund", faults);
+    let refund = refund_of(shop.refund(&id, Some("30.00")).await);
+    shop.becomes(&id, |payment| payment["refundedAmount"] == "30.00").await;
+    assert_eq!(shop.payment(&id).await["refunds"][0]["id"], refund["refundId"]);
+    assert_eq!(shop.refunded_at_the_bank(paid.transaction_id), "30.00");
+    assert_eq!(shop.bank.requests_at("/payments/refund"), 3);
+}
+
+#[tokio::test]
+async fn open_refunds_are_looked_at_in_turn() {
+    let shop = Shop::open().await;
+    shop.bank.misbehave(PUBLIC_ID, "/payments/refund", vec![Fault::Unavailable; 50]);
+    for _ in 0..3 {
+        let (_, id) = shop.received().await;
+        let asking = shop.refund(&id, None);
+        let reserved = shop.becomes(&id, |payment| payment["refunds"][0]["status"] == "PENDING");
+        tokio::select! {
+            answered = asking => panic!("nobody has answered: {answered:?}"),
+            () = reserved => {}
+        }
+    }
+    let view = &shop.rig.api().payments.view;
+    let (mut behind, mut seen) = (String::new(), std::collections::BTreeSet::new());
+    loop {
+        let page = view.with_open_refunds(&behind, 2).await.expect("a view");
+        let Some(last) = page.last() else { break };
+        behind = last.key();
+        seen.extend(page.iter().map(|payment| payment.key()));
+    }
+    assert_eq!(seen.len(), 3);
+}
+
+/// A Fail of a refund names no payment: whatever comes first, it ends the same.
+#[tokio::test]
+async fn a_refund_that_failed_in_the_end_is_told_of_in_any_order() {
+    for order in [[0, 1], [1, 0]] {
+        let shop = Shop::open().await;
+        let (paid, id) = shop.received().await;
+        let refund = shop.bank.refund(PUBLIC_ID, paid.transaction_id, "30.00").expect("there is enough");
+        let told = shop.told().into_iter().find(|posted| posted.transaction_id == refund).expect("a Refund");
+        let fail = format!(
+            "TransactionId={refund}&Amount=30.00&Currency=RUB&DateTime=2026-05-28+12:55:43&OperationType=Refund\
+             &Reason=Error&ReasonCode=5006&Status=Declined&TestMode=0"
+        );
+        for which in order {
+            match which {
+                0 => shop.tell(&told).await,
+                _ => shop.tell_body(NotificationType::Fail, fail.as_bytes()).await,
+            }
+            shop.taken().await;
+        }
+        let payment = shop.payment(&id).await;
+        assert_eq!(payment["refunds"][0]["status"], "DECLINED", "{order:?}");
+        assert_eq!(
+            (&payment["refundedAmount"], &payment["refundableAmount"]),
+            (&json!("0"), &json!("100.00"))
+        );
     }
 }

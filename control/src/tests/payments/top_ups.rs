@@ -225,21 +225,27 @@ async fn two_stage_payments_end_the_same_in_every_order() {
 }
 
 #[tokio::test]
-async fn old_top_ups_are_forgotten_by_check_and_view() {
+async fn check_forgets_a_top_up_a_week_after_its_end_and_the_view_with_its_payment() {
     let mut setup = Setup::default();
-    setup.payments.retention = Duration::from_secs(10);
+    setup.payments.retention = Duration::from_secs(30 * 24 * 3600);
     let shop = Shop::with(setup).await;
-    let id = shop.top_up().await;
-    shop.rig
-        .api()
-        .payments
-        .forget_aged_by(shop.now().after(Duration::from_secs(8 * 24 * 3600)))
-        .await
-        .expect("room");
-    let error = shop.rig.refused_with(PAYMENT, json!({ "id": id })).await;
-    assert_eq!(error.code(), "NOT_FOUND");
+    let (id, open) = (shop.top_up().await, shop.top_up_of("client_2").await);
+    let _ = shop.pay(pays(&id)).await;
+    shop.tell_all().await;
+    shop.status_becomes(&id, "CONFIRMED").await;
+    let in_days = |days: u64| shop.now().after(Duration::from_secs(days * 24 * 3600));
+    let payments = &shop.rig.api().payments;
+    payments.forget_aged_by(in_days(6)).await.expect("room");
+    assert_eq!(for_check(&shop, &id).await.amount.to_string(), "100.00", "a late Pay finds its club");
+    payments.forget_aged_by(in_days(8)).await.expect("room");
     let mut watch = shop.rig.log.table(TableName::TopUps).watch(&[Partition(0)]);
     while let Change::Entry(entry) = watch.next().await.expect("an entry") {
         assert_eq!(entry.value, None, "edges forget it");
+    }
+    assert_eq!(shop.payment(&id).await["status"], "CONFIRMED");
+    assert_eq!(super::super::data(shop.refund(&id, None).await)["refundPayment"]["success"], true);
+    payments.forget_aged_by(in_days(31)).await.expect("room");
+    for id in [id, open] {
+        assert_eq!(shop.rig.refused_with(PAYMENT, json!({ "id": id })).await.code(), "NOT_FOUND");
     }
 }
