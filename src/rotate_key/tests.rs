@@ -93,7 +93,7 @@ impl Machine {
             stopping: stop.clone(),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             endpoints: None,
-            payments: Payments { history, told: Told::nothing(), sealer: sealer.clone() },
+            payments: Payments { history, told: Told::nothing(), sealer: sealer.clone(), reconcile: None },
             sealing: Sealing { reseal: reseal(&sealer), keys: keys.clone() },
         };
         let listener = admin::bind(([127, 0, 0, 1], 0).into()).await.expect("bound");

@@ -144,6 +144,7 @@ async fn a_top_up_that_was_paid_unheard_of_is_paid() {
     assert_eq!(shop.reconcile(true).await.repaired, 1);
     shop.status_becomes(&id, "CONFIRMED").await;
     assert_eq!(shop.payment(&id).await["source"], "RECONCILIATION");
+    assert!(super::top_ups::for_check(&shop, &id).await.paid, "nobody pays it twice");
 }
 
 #[tokio::test]

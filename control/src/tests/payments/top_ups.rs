@@ -7,7 +7,7 @@ use hookline_schemas::delivery::decode;
 use super::*;
 
 /// What Check compares with, of this top-up.
-async fn for_check(shop: &Shop, id: &str) -> TopUp {
+pub(super) async fn for_check(shop: &Shop, id: &str) -> TopUp {
     let mut watch = shop.rig.log.table(TableName::TopUps).watch(&[Partition(0)]);
     let key = DirectoryKey::of_top_up(&shop.gateway, id);
     let mut found = None;
