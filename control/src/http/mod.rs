@@ -123,15 +123,15 @@ impl<E: Executor> Front<E> {
     async fn answer(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let token = bearer_token(&head.headers).map(|token| (token, TokenDigest::of(token)));
+        if sockets::is_wanted(&head) {
+            let token = token.map(|(token, digest)| (token.to_owned(), digest));
+            return self.open_socket(head, token).await;
+        }
         let digest = token.as_ref().ok().map(|(_, digest)| *digest);
         let admitted = match self.limit.admit(digest) {
             Ok(admitted) => admitted,
             Err(exceeded) => return self.refuse(&Refusal::RateLimited(exceeded), exceeded.standing),
         };
-        if sockets::is_wanted(&head) {
-            let shown = token.map(|(token, digest)| (token.to_owned(), digest));
-            return self.open_socket(head, shown, admitted).await;
-        }
         let mut visit = Visit { admitted, may_have_changed: false };
         let executed = self.serve(&head, token, body, &mut visit);
         let executed = tokio::time::timeout(self.request_timeout, executed).await;
@@ -148,16 +148,22 @@ impl<E: Executor> Front<E> {
     async fn open_socket(
         self: &Arc<Self>,
         head: Parts,
-        shown: Result<(String, TokenDigest), ApiError>,
-        admitted: Admitted,
+        token: Result<(String, TokenDigest), ApiError>,
     ) -> Response<Body> {
-        match sockets::open(self, head, shown, admitted).await {
+        let mut paid = None;
+        let opened = sockets::open(self, head, token, &mut paid).await;
+        let standing = match (&opened, paid) {
+            (Err(Refusal::RateLimited(exceeded)), _) => exceeded.standing,
+            (_, Some(admitted)) => self.limit.standing(admitted),
+            (_, None) => self.limit.standing_of_strangers(),
+        };
+        match opened {
             Ok(mut response) => {
                 self.metrics.answered("upgraded");
-                tell_standing(response.headers_mut(), self.limit.standing(admitted));
+                tell_standing(response.headers_mut(), standing);
                 response
             }
-            Err(refusal) => self.refuse(&refusal, self.limit.standing(admitted)),
+            Err(refusal) => self.refuse(&refusal, standing),
         }
     }
 
@@ -174,7 +180,7 @@ impl<E: Executor> Front<E> {
         is_acceptable(head)?;
         let identified = self.identify(token, visit).await?;
         let Operations { mut requests, is_batch } = operations::parse(&operations::read(body).await?)?;
-        let cost = requests.iter_mut().map(operations::cost).sum();
+        let cost = operations::cost_of_all(&mut requests);
         visit.admitted = self.limit.charge(visit.admitted, cost)?;
         // One after the other: a batch may use what it has just made.
         let mut answers = Vec::with_capacity(requests.len());

@@ -2,8 +2,10 @@
 //!
 //! A token has a window of its own once it has been found good. Tokens that have to be verified share one, and requests
 //! without a token another. So a stranger spends nobody's budget, fills no memory, and makes us verify only so many
-//! signatures; and who shows no token at all keeps out nobody who does. A good token keeps its window for a
-//! while after its last request, and with it its place beside the strangers' line.
+//! signatures. Who posts without a token keeps out only others who do: a browser, which can't show its token before its
+//! socket is open, spends nothing of that window by the upgrade, and what bounds such sockets is their number. Who shows
+//! bad tokens does keep out good ones that nobody has seen yet. A good token keeps its window for a while after its last
+//! request, and with it its place beside the strangers' line.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -77,9 +79,9 @@ pub(super) struct Exceeded {
     pub(super) retry_after: Duration,
 }
 
-/// The operations of the last 10 s, the oldest first.
+/// What was let in during the last 10 s, the oldest first.
 #[derive(Debug, Default)]
-struct Window {
+pub(super) struct Window {
     times: VecDeque<Timestamp>,
     used: Timestamp,
 }
@@ -92,10 +94,11 @@ impl Window {
         }
     }
 
-    fn take(&mut self, cost: usize, limit: usize, now: Timestamp) -> Result<(), Exceeded> {
+    /// Lets so many in, or none.
+    pub(super) fn take(&mut self, cost: usize, limit: usize, now: Timestamp) -> Result<(), Exceeded> {
         self.slide(now);
         self.used = now;
-        let excess = (self.times.len() + cost).saturating_sub(limit);
+        let excess = self.times.len().saturating_add(cost).saturating_sub(limit);
         if excess == 0 {
             self.times.extend(std::iter::repeat_n(now, cost));
             return Ok(());
@@ -115,11 +118,6 @@ impl Window {
         now: Timestamp,
     ) -> Result<(), Exceeded> {
         self.give_back(then);
-        self.take_or_one(cost, limit, now)
-    }
-
-    /// Takes so many; where they don't fit, one was asked for in vain.
-    fn take_or_one(&mut self, cost: usize, limit: usize, now: Timestamp) -> Result<(), Exceeded> {
         if self.take(cost, limit, now).is_ok() {
             return Ok(());
         }
@@ -199,11 +197,10 @@ impl RateLimit {
         Ok(Admitted { at: now, cost: operations, ..admitted })
     }
 
-    /// A token that was found good asks for so many, on a connection that it has.
-    pub(super) fn spend(&self, token: TokenDigest, operations: usize) -> Result<(), Exceeded> {
-        let mut windows = self.lock();
-        let now = self.clock.now();
-        windows.of(Payer::Token(token)).take_or_one(operations, self.limit, now)
+    /// A token that was found good asks for something, on a connection that it has: like [`RateLimit::admit`], for the
+    /// price of one operation, before more is known.
+    pub(super) fn admit_known(&self, token: TokenDigest) -> Result<Admitted, Exceeded> {
+        self.admit_as(&mut self.lock(), Payer::Token(token))
     }
 
     fn admit_as(&self, windows: &mut Windows, payer: Payer) -> Result<Admitted, Exceeded> {
@@ -215,11 +212,20 @@ impl RateLimit {
 
     /// What its answer says of the window.
     pub(super) fn standing(&self, admitted: Admitted) -> Standing {
+        self.standing_of(admitted.payer, admitted.cost)
+    }
+
+    /// What the answer to who showed no token, and has paid nothing, says of the window.
+    pub(super) fn standing_of_strangers(&self) -> Standing {
+        self.standing_of(Payer::Strangers, 0)
+    }
+
+    fn standing_of(&self, payer: Payer, cost: usize) -> Standing {
         let mut windows = self.lock();
         let now = self.clock.now();
-        let window = windows.of(admitted.payer);
+        let window = windows.of(payer);
         window.slide(now);
-        window.standing(admitted.cost, self.limit_of(admitted.payer), now)
+        window.standing(cost, self.limit_of(payer), now)
     }
 
     /// Forgets tokens that were not used for long.
@@ -262,7 +268,7 @@ mod tests {
     const AT: Timestamp = Timestamp(1_800_000_000_000);
 
     #[test]
-    fn who_shows_no_token_keeps_out_nobody_who_does() {
+    fn who_posts_without_a_token_keeps_out_nobody_who_shows_one() {
         let limit = RateLimit::new(2, Clock::start());
         while limit.admit(None).is_ok() {}
         let token = TokenDigest::of("good");
@@ -306,6 +312,8 @@ mod tests {
         window.take(1, 2, at(11)).expect_err("both are of 9");
         window.exchange(at(9), 2, 2, at(11)).expect_err("no room for two");
         assert_eq!(window.times, [at(9), at(11)], "what was refused costs one");
+        window.exchange(at(11), usize::MAX, 2, at(11)).expect_err("no room for whatever number");
+        assert_eq!(window.times, [at(9), at(11)]);
     }
 
     fn token(name: &str) -> TokenDigest {
@@ -358,13 +366,15 @@ mod tests {
     fn what_is_asked_for_on_a_connection_costs_its_token() {
         let limit = RateLimit::new(4, Clock::start());
         let good = visit(&limit, "good", true).expect("room");
-        limit.spend(token("good"), 2).expect("room");
-        let exceeded = limit.spend(token("good"), 2).expect_err("one is left");
+        let spend = |operations| limit.charge(limit.admit_known(token("good"))?, operations);
+        spend(2).expect("room");
+        let exceeded = spend(2).expect_err("one is left");
         assert_eq!((exceeded.standing.remaining, exceeded.standing.cost), (0, 2));
         assert_eq!(limit.standing(good).remaining, 0, "the refused one cost one");
+        assert!(limit.admit_known(token("good")).is_err(), "nothing is left, whatever it would have cost");
         // It was found good when the connection began, so it is no stranger now.
         limit.lock().tokens.clear();
-        limit.spend(token("good"), 4).expect("a window of its own");
+        spend(4).expect("a window of its own");
         assert!(limit.lock().unknown.times.is_empty());
     }
 

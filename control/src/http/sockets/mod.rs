@@ -4,6 +4,7 @@
 //! a socket is the schema's: this knows only that answers come until none comes. Queries and mutations are not answered
 //! here, because the time-out and the log of changes belong to POST.
 
+mod hearing;
 mod places;
 mod running;
 mod session;
@@ -16,6 +17,7 @@ use async_graphql::Executor;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use hookline_schemas::time::Timestamp;
 use http::request::Parts;
 use http::{Method, Response, header};
 use tokio::sync::watch;
@@ -24,10 +26,11 @@ use tokio_util::task::TaskTracker;
 
 pub(super) use places::NoPlace;
 
-use super::rate::{Admitted, TokenDigest};
+use super::rate::{Admitted, Exceeded, TokenDigest};
 use super::refusal::Refusal;
 use super::{Front, PATH};
 use crate::error::ApiError;
+use crate::identity::{Identified, Verified};
 use crate::metrics::FrontMetrics;
 use places::Places;
 use session::Session;
@@ -42,6 +45,12 @@ const MAX_READ: usize = 2 * MAX_MESSAGE;
 /// What is read at once.
 const READ_BUFFER: usize = 8 * 1024;
 
+/// Messages of a client in any 10 s, of whatever kind.
+const MAX_HEARD: usize = 1_000;
+
+/// Subscriptions that may be refused in a row.
+const MAX_DENIALS: usize = 100;
+
 /// Messages that wait for a client to read them.
 const MAX_WAITING: usize = 64;
 
@@ -51,8 +60,10 @@ const MAX_SUBSCRIPTIONS: usize = 16;
 /// How many sockets there may be, and how long one waits for its client.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// In the process.
+    /// In the process, of those who have been identified.
     pub(super) sockets: usize,
+    /// Beside them, of those who have not been yet.
+    pub(super) sockets_of_strangers: usize,
     /// Of one token.
     pub(super) sockets_of_a_token: usize,
     /// For `connection_init`.
@@ -71,6 +82,7 @@ impl Limits {
     /// For earnest.
     pub(super) const NORMAL: Self = Self {
         sockets: 1_000,
+        sockets_of_strangers: 200,
         sockets_of_a_token: 32,
         greeting: Duration::from_secs(10),
         ping: Duration::from_secs(30),
@@ -78,6 +90,15 @@ impl Limits {
         goodbye: Duration::from_secs(1),
         readiness: Duration::from_secs(1),
     };
+}
+
+/// Whom a token names.
+#[derive(Debug, Clone)]
+struct Client {
+    identified: Identified,
+    token: TokenDigest,
+    /// When the token ends, by the steady clock.
+    until: Timestamp,
 }
 
 /// The sockets of the process.
@@ -101,7 +122,7 @@ impl Sockets {
     pub(super) fn new(limits: Limits, metrics: FrontMetrics) -> Self {
         Self {
             limits,
-            places: Arc::new(Places::new(limits.sockets, limits.sockets_of_a_token, metrics)),
+            places: Arc::new(Places::new(limits, metrics)),
             open: TaskTracker::new(),
             going_away: CancellationToken::new(),
             restarts: watch::Sender::new(()),
@@ -147,14 +168,21 @@ pub(super) fn is_wanted(head: &Parts) -> bool {
         && upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"))
 }
 
-/// Lets a socket be opened behind this answer. Who asks is found out on the socket itself: browsers have no other place
-/// for a token.
+/// Lets a socket be opened behind this answer. Who shows no good token with the upgrade may do so on the socket itself,
+/// as browsers have no other place for one; until then he has a stranger's place. `paid` is who has paid, if it was not
+/// free.
 pub(super) async fn open<E: Executor>(
     front: &Arc<Front<E>>,
     mut head: Parts,
-    shown: Result<(String, TokenDigest), ApiError>,
-    admitted: Admitted,
+    token: Result<(String, TokenDigest), ApiError>,
+    paid: &mut Option<Admitted>,
 ) -> Result<Response<Body>, Refusal> {
+    // Without a token it is free. If it spent the strangers' window, whoever empties that would lock browsers out; and
+    // how many sockets strangers have is bounded by itself.
+    let token = match token {
+        Ok((token, digest)) => Ok((token, digest, *paid.insert(front.limit.admit(Some(digest))?))),
+        Err(error) => Err(error),
+    };
     // Before a look at whether this control is the active one, so that a change behind it is not missed.
     let ending = front.sockets.ending();
     if !(front.readiness)() {
@@ -166,9 +194,17 @@ pub(super) async fn open<E: Executor>(
     let protocol =
         Protocol::ALL.into_iter().find(|known| selected.as_ref().is_some_and(|it| it == known.name()));
     let protocol = protocol.ok_or(Refusal::NoProtocol)?;
-    let digest = shown.as_ref().ok().map(|(_, digest)| *digest);
-    let place = front.sockets.places.take(digest).map_err(Refusal::NoPlace)?;
-    let session = Session { front: Arc::clone(front), protocol, shown, admitted, place };
+    let client = match token {
+        Ok((token, digest, admitted)) => {
+            let (client, admitted) = identify(front, &token, digest, admitted).await?;
+            *paid = Some(admitted);
+            client
+        }
+        Err(error) => Err(error),
+    };
+    let token = client.as_ref().ok().map(|client| client.token);
+    let place = front.sockets.places.take(token).map_err(Refusal::NoPlace)?;
+    let session = Session { front: Arc::clone(front), protocol, client, place };
     // Whoever waits for the sockets waits for this one from here on.
     let open = front.sockets.open.token();
     let upgrade = upgrade.max_message_size(MAX_READ).max_frame_size(MAX_READ).read_buffer_size(READ_BUFFER);
@@ -179,4 +215,20 @@ pub(super) async fn open<E: Executor>(
         tracing::debug!(?end, "a socket has ended");
         drop(open);
     }))
+}
+
+/// Whom the token names, or what is wrong with it, and who has paid for finding that out.
+async fn identify<E: Executor>(
+    front: &Front<E>,
+    token: &str,
+    digest: TokenDigest,
+    admitted: Admitted,
+) -> Result<(Result<Client, ApiError>, Admitted), Exceeded> {
+    let verified = front.verifier.verify_until(token).await;
+    let admitted = front.limit.verified(admitted, digest, verified.is_ok())?;
+    let client = verified.map(|Verified { caller, until }| {
+        let until = front.clock.now().after(until.since(front.clock.wall()));
+        Client { identified: Identified(Ok(caller)), token: digest, until }
+    });
+    Ok((client, admitted))
 }

@@ -11,39 +11,30 @@ use async_graphql::http::ClientMessage;
 use async_graphql::{Executor, Request, Response as Answer};
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use bytes::Bytes;
-use futures::stream::{SplitSink, SplitStream};
+use futures::stream::SplitSink;
 use futures::{SinkExt, StreamExt};
 use hookline_schemas::time::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::super::rate::{Admitted, TokenDigest};
+use super::super::rate::TokenDigest;
 use super::super::{Front, errors, operations};
+use super::hearing::Ear;
 use super::places::Place;
 use super::running::Running;
 use super::words::{Denial, End, Protocol, Word, was_never_executed};
-use super::{Ending, MAX_MESSAGE, MAX_SUBSCRIPTIONS, MAX_WAITING};
+use super::{Client, Ending, MAX_DENIALS, MAX_SUBSCRIPTIONS, MAX_WAITING, identify};
 use crate::error::ApiError;
-use crate::identity::{Identified, Verified, bearer};
+use crate::identity::bearer;
 
 /// A socket whose client is not known yet.
 pub(super) struct Session<E> {
     pub(super) front: Arc<Front<E>>,
     pub(super) protocol: Protocol,
-    /// The token of the upgrade.
-    pub(super) shown: Result<(String, TokenDigest), ApiError>,
-    /// What the upgrade has cost.
-    pub(super) admitted: Admitted,
+    /// Whom the upgrade's token names.
+    pub(super) client: Result<Client, ApiError>,
     pub(super) place: Place,
-}
-
-/// Whom the token names.
-struct Client {
-    identified: Identified,
-    token: TokenDigest,
-    /// When the token ends, by the steady clock.
-    until: Timestamp,
 }
 
 /// A socket whose client is known.
@@ -52,6 +43,8 @@ struct Conversation<'s, E> {
     outbox: &'s Outbox,
     client: Client,
     running: Running,
+    /// So many subscriptions were refused since one was not.
+    denials: usize,
     /// The last sign of life.
     heard: Timestamp,
     pinged: Timestamp,
@@ -71,14 +64,15 @@ struct Outbox(mpsc::Sender<Message>);
 /// Serves a socket to its end. When this returns, the client was told why, if he could be told.
 pub(super) async fn hold<E: Executor>(mut session: Session<E>, socket: WebSocket, ending: Ending) -> End {
     let patience = session.front.sockets.limits.goodbye;
-    let (sink, mut incoming) = socket.split();
+    let (sink, incoming) = socket.split();
+    let mut ear = Ear::new(incoming, session.front.clock);
     let (outbox, waiting) = mpsc::channel(MAX_WAITING);
     let mut writing = pin!(write(sink, waiting));
     let end = tokio::select! {
         biased;
         end = ending.come() => end,
         _ = &mut writing => return End::Broken,
-        end = session.serve(&mut incoming, Outbox(outbox)) => end,
+        end = session.serve(&mut ear, Outbox(outbox)) => end,
     };
     let goodbye = async {
         if let Some(frame) = end.frame() {
@@ -86,7 +80,7 @@ pub(super) async fn hold<E: Executor>(mut session: Session<E>, socket: WebSocket
             sink.send(Message::Close(Some(frame))).await.ok()?;
         }
         // To the answer: if we left with words unread, the system would take back what was said last.
-        while let Some(Ok(_)) = incoming.next().await {}
+        ear.hear_out().await;
         Some(())
     };
     let _ = tokio::time::timeout(patience, goodbye).await;
@@ -104,25 +98,10 @@ async fn write(
     Some(sink)
 }
 
-/// The next word; `None` is a mere sign of life.
-async fn hear(incoming: &mut SplitStream<WebSocket>) -> Result<Option<ClientMessage>, End> {
-    match incoming.next().await {
-        Some(Ok(Message::Text(text))) if text.len() > MAX_MESSAGE => Err(End::TooLong),
-        Some(Ok(Message::Text(text))) => {
-            ClientMessage::from_bytes(text.as_bytes()).map(Some).map_err(|_| End::Malformed)
-        }
-        Some(Ok(Message::Binary(_))) => Err(End::Malformed),
-        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
-        Some(Ok(Message::Close(_))) => Err(End::Closed),
-        Some(Err(_)) => Err(End::Unreadable),
-        None => Err(End::Broken),
-    }
-}
-
 /// Waits for `connection_init`; what stands in it.
-async fn greeting(incoming: &mut SplitStream<WebSocket>, outbox: &Outbox) -> Result<Option<Value>, End> {
+async fn greeting(ear: &mut Ear, outbox: &Outbox) -> Result<Option<Value>, End> {
     loop {
-        match hear(incoming).await? {
+        match ear.hear().await? {
             Some(ClientMessage::ConnectionInit { payload }) => return Ok(payload),
             Some(ClientMessage::Start { .. }) => return Err(End::Uninvited),
             Some(ClientMessage::ConnectionTerminate) => return Err(End::Terminated),
@@ -165,20 +144,16 @@ impl Outbox {
 }
 
 impl<E: Executor> Session<E> {
-    async fn serve(&mut self, incoming: &mut SplitStream<WebSocket>, outbox: Outbox) -> End {
-        match self.converse(incoming, &outbox).await {
+    async fn serve(&mut self, ear: &mut Ear, outbox: Outbox) -> End {
+        match self.converse(ear, &outbox).await {
             Err(end) => end,
             Ok(never) => match never {},
         }
     }
 
-    async fn converse(
-        &mut self,
-        incoming: &mut SplitStream<WebSocket>,
-        outbox: &Outbox,
-    ) -> Result<Infallible, End> {
+    async fn converse(&mut self, ear: &mut Ear, outbox: &Outbox) -> Result<Infallible, End> {
         let patience = self.front.sockets.limits.greeting;
-        let greeting = tokio::time::timeout(patience, greeting(incoming, outbox)).await;
+        let greeting = tokio::time::timeout(patience, greeting(ear, outbox)).await;
         let payload = greeting.unwrap_or(Err(End::Silent))?;
         let client = match self.identify(payload.as_ref()).await {
             Ok(client) => client,
@@ -191,49 +166,37 @@ impl<E: Executor> Session<E> {
             }
         };
         outbox.say(&Word::ConnectionAck).await?;
-        Conversation::new(self, outbox, client).hold(incoming).await
+        Conversation::new(self, outbox, client).hold(ear).await
     }
 
-    /// Who it is: the token of `connection_init`, or else that of the upgrade.
+    /// Who it is: whom the token of `connection_init` names, or else that of the upgrade. He has a place of his own then.
     async fn identify(&mut self, payload: Option<&Value>) -> Result<Client, End> {
-        let (token, digest, admitted) = match said_token(payload) {
-            Some(said) => {
-                let token = said.map_err(End::of_token)?;
-                let digest = TokenDigest::of(token);
-                (token, digest, self.admit(digest)?)
-            }
-            None => {
-                let shown = self.shown.as_ref().map_err(|error| End::of_token(error.clone()))?;
-                (shown.0.as_str(), shown.1, self.admitted)
-            }
+        let said = said_token(payload).transpose().map_err(End::of_token)?;
+        let client = match (said, &self.client) {
+            (Some(token), Ok(client)) if client.token == TokenDigest::of(token) => client.clone(),
+            (Some(token), _) => self.verify(token).await?,
+            (None, client) => client.clone().map_err(End::of_token)?,
         };
-        self.place.count_for(digest).map_err(End::NoPlace)?;
-        let verified = self.front.verifier.verify_until(token).await;
-        self.front.limit.verified(admitted, digest, verified.is_ok()).map_err(End::RateLimited)?;
-        let Verified { caller, until } = verified.map_err(End::of_token)?;
-        let clock = self.front.clock;
-        let until = clock.now().after(until.since(clock.wall()));
-        Ok(Client { identified: Identified(Ok(caller)), token: digest, until })
+        self.place.count_for(client.token).map_err(End::NoPlace)?;
+        Ok(client)
     }
 
-    /// The price of a token's signature: where the upgrade has shown no other, it is paid.
-    fn admit(&self, digest: TokenDigest) -> Result<Admitted, End> {
-        match &self.shown {
-            Ok((_, shown)) if *shown != digest => {
-                self.front.limit.admit(Some(digest)).map_err(End::RateLimited)
-            }
-            _ => Ok(self.admitted),
-        }
+    /// A token that the upgrade has not shown, or not as a good one: its signature has a price of its own.
+    async fn verify(&self, token: &str) -> Result<Client, End> {
+        let digest = TokenDigest::of(token);
+        let admitted = self.front.limit.admit(Some(digest)).map_err(End::RateLimited)?;
+        let identified = identify(&self.front, token, digest, admitted).await;
+        identified.map_err(End::RateLimited)?.0.map_err(End::of_token)
     }
 }
 
 impl<'s, E: Executor> Conversation<'s, E> {
     fn new(session: &'s Session<E>, outbox: &'s Outbox, client: Client) -> Self {
         let now = session.front.clock.now();
-        Self { session, outbox, client, running: Running::default(), heard: now, pinged: now }
+        Self { session, outbox, client, running: Running::default(), denials: 0, heard: now, pinged: now }
     }
 
-    async fn hold(mut self, incoming: &mut SplitStream<WebSocket>) -> Result<Infallible, End> {
+    async fn hold(mut self, ear: &mut Ear) -> Result<Infallible, End> {
         loop {
             let (due, wait) = self.next_due();
             // Whatever the client sends, and however fast.
@@ -243,7 +206,7 @@ impl<'s, E: Executor> Conversation<'s, E> {
             tokio::select! {
                 biased;
                 // First, so that a sign of life that has come counts, and nobody is called gone for our own delay.
-                heard = hear(incoming) => {
+                heard = ear.hear() => {
                     self.heard = self.session.front.clock.now();
                     if let Some(message) = heard? {
                         self.reply(message).await?;
@@ -307,23 +270,33 @@ impl<'s, E: Executor> Conversation<'s, E> {
         }
         match self.admit(&mut request) {
             Ok(()) => {
+                self.denials = 0;
                 let request = request.data(self.client.identified.clone());
                 self.running.begin(id, self.session.front.schema.execute_stream(request, None));
                 Ok(())
             }
             Err(denial) => {
                 let error = denial.error(self.session.front.clock.wall());
-                self.outbox.say(&self.session.protocol.refusal(&id, vec![error])).await
+                self.outbox.say(&self.session.protocol.refusal(&id, vec![error])).await?;
+                self.denials += 1;
+                if self.denials < MAX_DENIALS { Ok(()) } else { Err(End::Denied) }
             }
         }
     }
 
-    /// It is paid for whatever becomes of it, as a request is.
+    /// It is paid for whatever becomes of it, as a request is, and before its document is parsed.
     fn admit(&self, request: &mut Request) -> Result<(), Denial> {
         let limit = &self.session.front.limit;
-        limit.spend(self.client.token, operations::cost(request)).map_err(Denial::RateLimited)?;
+        let admitted = limit.admit_known(self.client.token).map_err(Denial::RateLimited)?;
+        limit.charge(admitted, operations::cost(request)).map_err(Denial::RateLimited)?;
         if operations::is_no_subscription(request) {
             return Err(Denial::NotHere);
+        }
+        if operations::is_too_large(request) {
+            return Err(Denial::Large);
+        }
+        if operations::is_wide_subscription(request) {
+            return Err(Denial::Wide);
         }
         if self.running.count() < MAX_SUBSCRIPTIONS { Ok(()) } else { Err(Denial::TooMany) }
     }

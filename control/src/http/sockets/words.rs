@@ -15,7 +15,7 @@ use super::super::errors;
 use super::super::rate::Exceeded;
 use super::super::refusal::Refusal;
 use super::places::NoPlace;
-use super::{MAX_SUBSCRIPTIONS, MAX_WAITING};
+use super::{MAX_DENIALS, MAX_HEARD, MAX_SUBSCRIPTIONS, MAX_WAITING};
 use crate::error::ApiError;
 
 /// How long the reason in a close frame may be, by RFC 6455.
@@ -91,6 +91,10 @@ pub(super) enum Denial {
     RateLimited(Exceeded),
     /// A query or a mutation.
     NotHere,
+    /// Another number of fields than one.
+    Wide,
+    /// More fields, with all its fragments, than are looked at.
+    Large,
     /// As many as there may be on one socket are running.
     TooMany,
 }
@@ -109,6 +113,16 @@ impl Denial {
             }
             Self::NotHere => errors::error(
                 "only subscriptions are answered here: queries and mutations are posted, POST /graphql",
+                "INVALID_INPUT",
+                now,
+            ),
+            Self::Wide => errors::error(
+                "a subscription has exactly one field at its root, and no fragment there",
+                "INVALID_INPUT",
+                now,
+            ),
+            Self::Large => errors::error(
+                "the document comes to too many fields, with all its fragments",
                 "INVALID_INPUT",
                 now,
             ),
@@ -148,6 +162,10 @@ pub(super) enum End {
     Duplicate,
     /// His token has asked for too much already.
     RateLimited(Exceeded),
+    /// He sends too much, whatever it is.
+    Flood,
+    /// He goes on asking for what he is refused.
+    Denied,
     /// His token has too many sockets, or the process has.
     NoPlace(NoPlace),
     /// He does not read.
@@ -190,8 +208,11 @@ impl End {
             Self::Duplicate => (Some(4409), "duplicate"),
             Self::InvitedTwice => (Some(4429), "invited_twice"),
             Self::RateLimited(_) => (Some(4429), "rate_limited"),
-            Self::NoPlace(_) => (Some(4429), "no_place"),
+            Self::Flood => (Some(4429), "flood"),
+            Self::Denied => (Some(4429), "denied"),
+            Self::NoPlace(NoPlace::Token) => (Some(4429), "no_place"),
             // Not 4429, after which clients don't come again.
+            Self::NoPlace(NoPlace::Full) => (Some(close_code::AGAIN), "no_place"),
             Self::TooSlow => (Some(4430), "too_slow"),
             // As IANA's registry has it: timeout.
             Self::Gone => (Some(3008), "gone"),
@@ -220,6 +241,8 @@ impl End {
             Self::Duplicate => "a subscription of this id is running".into(),
             Self::InvitedTwice => "connection_init came twice".into(),
             Self::RateLimited(exceeded) => Refusal::RateLimited(*exceeded).message().into(),
+            Self::Flood => format!("more than {MAX_HEARD} messages in 10 seconds").into(),
+            Self::Denied => format!("{MAX_DENIALS} subscriptions in a row were refused").into(),
             Self::NoPlace(no_place) => Refusal::NoPlace(*no_place).message().into(),
             Self::TooSlow => format!("too slow: {MAX_WAITING} messages wait to be read").into(),
             Self::Gone => "nothing was heard, not even a pong".into(),
@@ -242,7 +265,7 @@ impl End {
     pub(super) fn connection_error(&self, now: Timestamp) -> Value {
         let code = match self {
             Self::Unauthorized(error) => error.code(),
-            Self::Unavailable => "SERVICE_UNAVAILABLE",
+            Self::Unavailable | Self::NoPlace(NoPlace::Full) => "SERVICE_UNAVAILABLE",
             _ => "RATE_LIMITED",
         };
         errors::error(&self.reason(), code, now)

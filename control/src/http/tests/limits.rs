@@ -40,6 +40,17 @@ async fn a_token_has_its_limit_and_hears_when_to_come_again() {
 }
 
 #[tokio::test]
+async fn fields_in_fragments_are_paid_for() {
+    let stage = Stage::with(4, TIMEOUT).await;
+    let token = stage.token("user_1", NEW);
+    let query = "query { ...F } fragment F on Query { a: subject ... { b: subject c: subject } }";
+    let told = stage.ask(Some(&token), query).await;
+    assert_eq!((told.status, headers(&told)), (StatusCode::OK, (4, 1, 3)));
+    let refused = stage.ask(Some(&token), query).await;
+    assert_eq!((refused.status, headers(&refused)), (StatusCode::TOO_MANY_REQUESTS, (4, 0, 3)));
+}
+
+#[tokio::test]
 async fn strangers_share_two_limits_and_good_tokens_have_nothing_to_do_with_them() {
     let stage = Stage::with(2, TIMEOUT).await;
     let good = stage.token("user_1", NEW);

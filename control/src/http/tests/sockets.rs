@@ -204,6 +204,105 @@ async fn over_the_limit_a_subscription_is_refused_and_the_socket_stays() {
 }
 
 #[tokio::test]
+async fn nothing_is_parsed_for_who_has_nothing_left() {
+    let stage = Stage::with(5, Duration::from_secs(30)).await;
+    let token = stage.token("user_1", NEW);
+    let mut client = Client::welcome(&stage, MODERN, &token).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    for number in 0..4 {
+        client.subscribe(&number.to_string(), "subscription { silence }").await;
+    }
+    client.subscribe("4", "{ a: subject b: subject c: subject d: subject }").await;
+    let error = refused(&client.word().await, "4");
+    assert_eq!(code(&error), "RATE_LIMITED");
+    // There is room for one when the upgrade leaves the window; that there are four of them nobody knows.
+    assert!(error["extensions"]["retryAfter"].as_u64().is_some_and(|after| after <= 9), "{error}");
+}
+
+#[tokio::test]
+async fn who_is_refused_a_hundred_times_in_a_row_is_closed() {
+    for (protocol, limit) in [(MODERN, 3), (LEGACY, 1_000)] {
+        let stage = Stage::with(limit, Duration::from_secs(30)).await;
+        let mut client = Client::welcome(&stage, protocol, &stage.token("user_1", NEW)).await;
+        for _ in 0..60 {
+            client.subscribe("a", "{ subject }").await;
+            refused(&client.word().await, "a");
+        }
+        let mut left = 40;
+        if protocol == LEGACY {
+            client.subscribe("a", "subscription { caller }").await;
+            assert_eq!(client.word().await["payload"]["data"]["caller"], json!("user_1"));
+            assert_eq!(client.word().await["type"], json!("complete"));
+            left = 100;
+        }
+        for _ in 0..left {
+            client.subscribe("a", "{ subject }").await;
+            refused(&client.word().await, "a");
+        }
+        let closed = client.hear().await.closed();
+        assert_eq!(closed, (4429, "100 subscriptions in a row were refused".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn who_sends_more_than_a_thousand_messages_in_ten_seconds_is_closed() {
+    let stage = Stage::new().await;
+    let token = stage.token("user_1", NEW);
+    for message in [
+        Message::Ping(bytes::Bytes::new()),
+        Message::Pong(bytes::Bytes::new()),
+        Message::text(r#"{"type":"ping"}"#),
+        Message::text(r#"{"type":"pong"}"#),
+        Message::text(r#"{"type":"complete","id":"a"}"#),
+    ] {
+        for is_known in [false, true] {
+            let (mut client, said) = if is_known {
+                (Client::welcome(&stage, MODERN, &token).await, 1)
+            } else {
+                (Client::open(&stage, MODERN, None).await, 0)
+            };
+            for _ in said..999 {
+                client.send(message.clone()).await;
+            }
+            client.is_open_and_quiet().await;
+            client.send(message.clone()).await;
+            let closed = client.end().await;
+            assert_eq!(closed, (4429, "more than 1000 messages in 10 seconds".to_owned()), "{message:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_has_exactly_one_field_at_its_root() {
+    for protocol in [MODERN, LEGACY] {
+        let (_stage, mut client) = stage_and_client(protocol).await;
+        for query in [
+            "subscription { a: silence b: silence }",
+            "subscription { count(to: 1) caller }",
+            "subscription { ...F } fragment F on Events { silence }",
+            "subscription { ... on Events { silence } }",
+            "subscription { silence ...F } fragment F on Events { caller }",
+            "subscription A { silence caller } subscription B { silence }",
+        ] {
+            client.subscribe("a", query).await;
+            let error = refused(&client.word().await, "a");
+            assert_eq!(code(&error), "INVALID_INPUT");
+            assert!(error["message"].as_str().is_some_and(|text| text.contains("exactly one")), "{error}");
+        }
+        client.is_open_and_quiet().await;
+    }
+}
+
+#[tokio::test]
+async fn fields_in_fragments_are_paid_for_on_a_socket_too() {
+    let stage = Stage::with(5, Duration::from_secs(30)).await;
+    let mut client = Client::welcome(&stage, MODERN, &stage.token("user_1", NEW)).await;
+    let fields: String = (0..5).map(|number| format!("a{number}: silence ")).collect();
+    client.subscribe("a", &format!("subscription {{ ...F }} fragment F on Events {{ {fields} }}")).await;
+    assert_eq!(code(&refused(&client.word().await, "a")), "RATE_LIMITED");
+}
+
+#[tokio::test]
 async fn sixteen_subscriptions_run_on_a_socket() {
     for protocol in [MODERN, LEGACY] {
         let (_stage, mut client) = stage_and_client(protocol).await;

@@ -110,6 +110,95 @@ async fn an_upgrade_costs_its_token_one() {
     client.say(&json!({ "type": "connection_init", "payload": payload })).await;
     let (code, reason) = client.hear().await.closed();
     assert_eq!((code, reason.as_str()), (4429, "more than 3 operations in 10 seconds"));
+    let new = stage.token("user_2", NEW);
+    assert_eq!(remaining(&Client::open(&stage, MODERN, Some(&new)).await), "2", "it is verified at once");
+}
+
+#[tokio::test]
+async fn who_posts_without_a_token_keeps_no_browser_out() {
+    let stage = Stage::with(2, TIMEOUT).await;
+    let token = stage.token("user_1", NEW);
+    while stage.ask(None, "{ __typename }").await.status == StatusCode::OK {}
+    for protocol in [MODERN, LEGACY] {
+        let mut browser = Client::open(&stage, protocol, None).await;
+        assert_eq!(browser.headers.get("x-ratelimit-cost"), Some(&HeaderValue::from_static("0")));
+        let payload = json!({ "Authorization": format!("Bearer {token}") });
+        browser.say(&json!({ "type": "connection_init", "payload": payload })).await;
+        assert_eq!(browser.word().await, json!({ "type": "connection_ack" }));
+    }
+    // The price of its signature is the token's own.
+    let told = stage.ask(Some(&token), "{ subject }").await;
+    assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn strangers_take_no_place_of_who_is_known() {
+    let limits = Limits { sockets: 1, sockets_of_strangers: 2, ..Limits::NORMAL };
+    let stage = Stage::with_sockets(100, TIMEOUT, limits).await;
+    let (token, other) = (stage.token("user_1", NEW), stage.token("user_2", NEW));
+    let mut modern = Client::open(&stage, MODERN, None).await;
+    let mut legacy = Client::open(&stage, LEGACY, Some("no.such.token")).await;
+    for token in [None, Some("no.such.token")] {
+        let mut request = upgrade(&stage, &[]);
+        if let Some(token) = token {
+            let bearer = format!("Bearer {token}").parse().expect("a header");
+            request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        }
+        let told = stage.send(request).await;
+        assert_eq!(refusal(&told), (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"), "{token:?}");
+        assert_eq!(told.number("retry-after"), 1);
+    }
+    let known = Client::welcome(&stage, MODERN, &token).await;
+    // Who is known now needs a place of those that are taken.
+    let payload = json!({ "Authorization": format!("Bearer {other}") });
+    for client in [&mut modern, &mut legacy] {
+        client.say(&json!({ "type": "connection_init", "payload": payload })).await;
+        if client.protocol == LEGACY {
+            let error = client.word().await;
+            let code = error.pointer("/payload/extensions/code");
+            assert_eq!(code, Some(&json!("SERVICE_UNAVAILABLE")), "{error}");
+        }
+        let closed = client.hear().await.closed();
+        assert_eq!(closed, (1013, "there are too many sockets: try again".to_owned()));
+    }
+    known.close().await;
+    drop((modern, legacy));
+    let again = async {
+        while Client::try_open(&stage, MODERN, Some(&other)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, again).await.expect("no place is free");
+}
+
+#[tokio::test]
+async fn a_token_has_only_so_many_sockets_wherever_it_is_shown() {
+    let limits = Limits { sockets_of_a_token: 1, ..Limits::NORMAL };
+    let stage = Stage::with_sockets(100, TIMEOUT, limits).await;
+    let token = stage.token("user_1", NEW);
+    let _first = Client::welcome(&stage, MODERN, &token).await;
+    let mut hidden = Client::open(&stage, MODERN, None).await;
+    let payload = json!({ "Authorization": format!("Bearer {token}") });
+    hidden.say(&json!({ "type": "connection_init", "payload": payload })).await;
+    let (code, reason) = hidden.hear().await.closed();
+    assert_eq!((code, reason.as_str()), (4429, "this token has too many sockets"));
+}
+
+#[tokio::test]
+async fn who_is_known_gives_a_strangers_place_back() {
+    let limits = Limits { sockets_of_strangers: 1, ..Limits::NORMAL };
+    let stage = Stage::with_sockets(100, TIMEOUT, limits).await;
+    let payload = json!({ "Authorization": format!("Bearer {}", stage.token("user_1", NEW)) });
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::open(&stage, MODERN, None).await;
+        client.say(&json!({ "type": "connection_init", "payload": payload })).await;
+        assert_eq!(client.word().await, json!({ "type": "connection_ack" }));
+        clients.push(client);
+    }
+    for client in &mut clients {
+        client.is_open_and_quiet().await;
+    }
 }
 
 #[tokio::test]
@@ -128,14 +217,9 @@ async fn there_are_only_so_many_sockets() {
     let told = stage.send(with(&token)).await;
     assert_eq!(refusal(&told), (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"));
     assert_eq!(told.number("retry-after"), 1);
-    let mut hidden = Client::open(&stage, MODERN, None).await;
+    let _third = Client::welcome(&stage, MODERN, &other).await;
     let told = stage.send(with(&other)).await;
     assert_eq!(refusal(&told), (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"));
-    let payload = json!({ "Authorization": format!("Bearer {token}") });
-    hidden.say(&json!({ "type": "connection_init", "payload": payload })).await;
-    let (code, reason) = hidden.hear().await.closed();
-    assert_eq!((code, reason.as_str()), (4429, "this token has too many sockets"));
-    drop(hidden);
     // The server gives a place back after its goodbye was answered.
     first.close().await;
     let again = async {
@@ -148,8 +232,9 @@ async fn there_are_only_so_many_sockets() {
 
 #[tokio::test]
 async fn the_limits_are_as_they_are_told() {
-    let Limits { sockets, sockets_of_a_token, greeting, ping, silence, goodbye, readiness } = Limits::NORMAL;
-    assert_eq!((sockets, sockets_of_a_token), (1_000, 32));
+    let Limits { sockets, sockets_of_strangers, sockets_of_a_token, .. } = Limits::NORMAL;
+    assert_eq!((sockets, sockets_of_strangers, sockets_of_a_token), (1_000, 200, 32));
+    let Limits { greeting, ping, silence, goodbye, readiness, .. } = Limits::NORMAL;
     let seconds = [greeting, ping, silence, goodbye, readiness].map(|time| time.as_secs());
     assert_eq!(seconds, [10, 30, 60, 1, 1]);
 }
