@@ -1,5 +1,6 @@
 //! The control plane as an integrator meets it: `hookline run`, a token from the command line, GraphQL over HTTP.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
@@ -35,6 +36,7 @@ const DELETE: &str = "mutation($id: ID!) { deleteWebhook(id: $id) }";
 pub(crate) struct Scene {
     pub(crate) bench: Bench,
     pub(crate) acquirer: Acquirer,
+    pub(crate) control: SocketAddr,
     graphql: GraphQl,
 }
 
@@ -52,7 +54,7 @@ impl Scene {
             config.control = Listener { listen: control };
             adjust(config);
         });
-        Ok(Self { bench: bench.await?, acquirer, graphql: GraphQl::at(control) })
+        Ok(Self { bench: bench.await?, acquirer, control, graphql: GraphQl::at(control) })
     }
 
     /// Starts hookline; its control plane is active when this returns.

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures::future::join_all;
+use futures::{SinkExt, StreamExt};
 use hookline_load_tests::acquirer::{Fault, Paid, Payer, Status};
 use hookline_load_tests::graphql::{GraphQl, GraphQlAnswer};
 use hookline_load_tests::process::Hookline;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::bench::SOON;
 use crate::command_line::{hookline, text};
@@ -230,6 +233,40 @@ async fn a_top_up_is_checked_paid_credited_once_refunded_and_told_of() -> anyhow
     tokio::time::sleep(LIFETIME.saturating_sub(passed)).await;
     ensure!(shop.pays(&forgotten, "client_2", "100.00").await?.check_code == Some(20), "it has expired");
     shop.becomes(&forgotten, "client_2", ("/payment/status", &json!("FAILED"))).await?;
+    shop.scene.bench.stop(running).await
+}
+
+#[tokio::test]
+async fn a_payment_is_watched_over_a_socket() -> anyhow::Result<()> {
+    let (shop, running) = Shop::open(scene().await?).await?;
+    let id = shop.top_up("client_1").await?;
+    let token = shop.scene.bench.launch.token("org_demo", "OWNER").await?;
+    let mut request = format!("ws://{}/graphql", shop.scene.control).into_client_request()?;
+    request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse()?);
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await?;
+    let query = "subscription($id: ID) { paymentUpdated(id: $id) { id status } }";
+    for word in [
+        json!({ "type": "connection_init", "payload": { "Authorization": format!("Bearer {token}") } }),
+        json!({ "type": "subscribe", "id": "1", "payload": { "query": query, "variables": { "id": id } } }),
+    ] {
+        socket.send(Message::text(word.to_string())).await?;
+    }
+    let acknowledged = tokio::time::timeout(SOON, socket.next()).await?.context("an answer")??;
+    ensure!(acknowledged.to_text()?.contains("connection_ack"), "{acknowledged:?}");
+    // Whatever the order in which both arrive, what is paid later is told.
+    tokio::time::sleep(ASK_INTERVAL).await;
+    let paid = shop.pays(&id, "client_1", "100.00").await?;
+    ensure!(paid.status == Status::Completed, "{paid:?}");
+    let told = async {
+        while let Some(word) = socket.next().await {
+            let word: Value = serde_json::from_str(word?.to_text()?)?;
+            if word["payload"]["data"]["paymentUpdated"] == json!({ "id": id, "status": "CONFIRMED" }) {
+                return anyhow::Ok(());
+            }
+        }
+        anyhow::bail!("the socket has ended")
+    };
+    tokio::time::timeout(SOON, told).await??;
     shop.scene.bench.stop(running).await
 }
 
