@@ -1,8 +1,9 @@
 //! Lists: payments and open top-ups of an organization, the latest first, page by page.
 
 use hookline_schemas::ids::{ClubId, GatewayId, OrganizationId};
-use hookline_schemas::payment::{PaymentRecord, PaymentStatus};
+use hookline_schemas::payment::{PaymentRecord, PaymentStatus, TopUpRecord};
 use hookline_schemas::time::Timestamp;
+use serde::de::DeserializeOwned;
 use tokio_rusqlite::rusqlite::types::Value;
 use tokio_rusqlite::rusqlite::{Connection, Result, params_from_iter};
 
@@ -93,18 +94,10 @@ fn payments(
           OR NOT EXISTS (SELECT 1 FROM top_ups t WHERE t.key = 'top_up/' || r.gateway || '/' || r.invoice))",
         [],
     );
-    let Conditions { text, values } = conditions;
-    let list = format!("SELECT record FROM payments r {text} ORDER BY created_at DESC, id DESC LIMIT {most}");
-    let mut list = database.prepare_cached(&list)?;
-    let records =
-        list.query_and_then(params_from_iter(values), |row| read::<PaymentRecord>(row.get_ref(0)?))?;
-    let mut listed = Vec::new();
-    for record in records {
-        let record = record?;
-        let cursor = Cursor { created_at: record.created_at, id: record.id.to_string() };
-        listed.push(Listed { cursor, shown: with_top_up(database, record)? });
-    }
-    Ok(listed)
+    page(database, "payments", conditions, most, |payment: PaymentRecord| {
+        let cursor = Cursor { created_at: payment.created_at, id: payment.id.to_string() };
+        Ok(Listed { cursor, shown: with_top_up(database, payment)? })
+    })
 }
 
 /// Top-ups that nobody has taken.
@@ -136,19 +129,24 @@ fn open_top_ups(
                      AND p.status IN ('CONFIRMED', 'AUTHORIZED', 'CANCELLED'))",
         [],
     );
-    let Conditions { text, values } = conditions;
-    let list = format!("SELECT record FROM top_ups r {text} ORDER BY created_at DESC, id DESC LIMIT {most}");
+    page(database, "top_ups", conditions, most, |top_up: TopUpRecord| {
+        let cursor = Cursor { created_at: top_up.created_at, id: top_up.id.to_string() };
+        Ok(Listed { cursor, shown: with_payment(database, top_up)? })
+    })
+}
+
+/// The latest records of a table under these conditions, as they are listed.
+fn page<R: DeserializeOwned>(
+    database: &Connection,
+    table: &str,
+    Conditions { text, values }: Conditions,
+    most: usize,
+    listed: impl Fn(R) -> Result<Listed>,
+) -> Result<Vec<Listed>> {
+    let list = format!("SELECT record FROM {table} r {text} ORDER BY created_at DESC, id DESC LIMIT {most}");
     let mut list = database.prepare_cached(&list)?;
-    let records = list.query_and_then(params_from_iter(values), |row| {
-        read::<hookline_schemas::payment::TopUpRecord>(row.get_ref(0)?)
-    })?;
-    let mut listed = Vec::new();
-    for record in records {
-        let record = record?;
-        let cursor = Cursor { created_at: record.created_at, id: record.id.to_string() };
-        listed.push(Listed { cursor, shown: with_payment(database, record)? });
-    }
-    Ok(listed)
+    let records = list.query_and_then(params_from_iter(values), |row| read(row.get_ref(0)?))?;
+    records.map(|record: Result<R>| listed(record?)).collect()
 }
 
 /// What both have.
