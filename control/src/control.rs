@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attempts::{self, Attempts};
 use crate::cloudpayments::CloudPayments;
 use crate::error::ApiError;
-use crate::graphql::{self, Api, Configured, WebhookLimits};
+use crate::graphql::{self, Api, Configured, Turns, WebhookLimits};
 use crate::lanes::{self, Lanes};
 use crate::leader::{self, Written};
 use crate::payments::{PaymentParts, Payments, ReconcileError, ReconcileRequest, Reconciled, ViewError};
@@ -114,6 +114,7 @@ impl<L: Log> Control<L> {
             lanes: Lanes::default(),
             attempts: Attempts::new(&log, attempts::MOST),
             history: History::new(log.clone(), clock),
+            turns: Turns::new(),
             cloudpayments,
             callback_url: callback_url.map(|url| url.trim_end_matches('/').to_owned()),
             configured,

@@ -61,7 +61,11 @@ impl<L: Log> Attempts<L> {
         Ok(scan.next)
     }
 
-    async fn follow_partition(&self, partition: Partition, from: Offset) -> Result<Infallible, ReadError> {
+    pub(super) async fn follow_partition(
+        &self,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<Infallible, ReadError> {
         let mut reader = self.journal.follow(partition, from);
         let mut next = from;
         loop {
@@ -72,7 +76,7 @@ impl<L: Log> Attempts<L> {
                 }
                 // Retention was faster: nobody can read what lay between.
                 Err(ReadError::Expired { first, .. }) if first > next => {
-                    self.known_mut().ring.expire(partition, first);
+                    self.miss(partition, first);
                     (reader, next) = (self.journal.follow(partition, first), first);
                 }
                 Err(error) => return Err(error),

@@ -40,7 +40,16 @@ const CLOCKS: Duration = Duration::from_secs(60);
 pub(crate) struct Attempts<L: Log> {
     journal: L::Journal,
     known: Arc<RwLock<Known>>,
-    live: broadcast::Sender<Arc<AttemptRecord>>,
+    live: broadcast::Sender<Live>,
+}
+
+/// What those who listen are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Live {
+    /// An attempt has ended.
+    Attempted(Arc<AttemptRecord>),
+    /// Retention was faster than the view: attempts that nobody is told of.
+    Missed,
 }
 
 #[derive(Debug)]
@@ -90,7 +99,7 @@ impl<L: Log> Attempts<L> {
     }
 
     /// Every attempt from now on.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<AttemptRecord>> {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Live> {
         self.live.subscribe()
     }
 
@@ -159,9 +168,16 @@ impl<L: Log> Attempts<L> {
         if are_new && self.live.receiver_count() > 0 {
             for (_, attempt) in decoded {
                 // The last of them may have gone meanwhile.
-                let _ = self.live.send(Arc::new(attempt));
+                let _ = self.live.send(Live::Attempted(Arc::new(attempt)));
             }
         }
+    }
+
+    /// Attempts are gone that those who listen have not been told of.
+    fn miss(&self, partition: Partition, first: Offset) {
+        self.known_mut().ring.expire(partition, first);
+        // Perhaps nobody listens.
+        let _ = self.live.send(Live::Missed);
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {

@@ -114,7 +114,10 @@ async fn what_comes_later_is_told_once_and_what_was_there_is_not() {
         }
         let mut told = Vec::new();
         for _ in 2..=9 {
-            told.push(live.recv().await.expect("told").started_at.0);
+            let Live::Attempted(attempt) = live.recv().await.expect("told") else {
+                panic!("nothing is missed")
+            };
+            told.push(attempt.started_at.0);
         }
         told.sort_unstable();
         (told, started(view, &WEBHOOKS).await, live.len())
@@ -166,6 +169,27 @@ async fn attempts_that_retention_has_taken_are_left_out_and_not_offered_again() 
     // The second time it is known that there is nothing behind the one that is left.
     assert!(pages[0].0 <= 1 && pages[0].1, "{pages:?}");
     assert!(pages[1].0 <= 1 && !pages[1].1, "{pages:?}");
+}
+
+#[tokio::test]
+async fn those_who_listen_are_told_where_retention_was_faster() {
+    let bench = Bench::keeping(Duration::from_millis(500));
+    for number in 1..=3 {
+        bench.attempted("wh_1", "evt_1", number).await;
+    }
+    let journal = bench.log.journal(JournalName::Attempts);
+    let partition = partition_of(b"wh_1", journal.partitions());
+    while journal.bounds(partition).await.expect("bounds").first <= Offset(2) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let view = Attempts::new(&bench.log, 10);
+    let mut live = view.subscribe();
+    // It had come so far when what follows was taken.
+    let told = tokio::select! {
+        followed = view.follow_partition(partition, Offset(1)) => panic!("it ended: {followed:?}"),
+        told = tokio::time::timeout(Duration::from_secs(30), live.recv()) => told.expect("told in time"),
+    };
+    assert_eq!(told, Ok(Live::Missed));
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ use crate::payments::Payments;
 use crate::store::Store;
 
 use self::client::ClientMutations;
+pub(crate) use self::delivery::Turns;
 use self::delivery::{DeliveryMutations, DeliveryQueries, DeliverySubscriptions};
 pub(crate) use self::gateway::recheck;
 use self::gateway::{GatewayMutations, GatewayQueries};
@@ -71,6 +72,7 @@ pub(crate) struct Api<L: Log> {
     pub(crate) lanes: Lanes,
     pub(crate) attempts: Attempts<L>,
     pub(crate) history: History<L>,
+    pub(crate) turns: Turns,
     pub(crate) cloudpayments: CloudPayments,
     /// Where CloudPayments reaches the edge, without a slash at its end.
     pub(crate) callback_url: Option<String>,

@@ -23,15 +23,18 @@ use crate::identity::Caller;
 
 const DELIVERED: AttemptOutcome = AttemptOutcome::Delivered { status: 204 };
 
+/// The event of transaction 7, whose id is as long as ids are.
+const EVENT: &str = "evt_00000000000000000000000007";
+
 fn failed(status: u16) -> AttemptOutcome {
     AttemptOutcome::Retryable { reason: FailureReason::Status(status), retry_after: None }
 }
 
-/// An event about a payment of its own: `evt_7` is of transaction 7, and so is `evt_7_b`.
+/// An event about a payment of its own: `evt_7` is of transaction 7, and so are `evt_7_b` and [`EVENT`].
 fn event(id: &str, organization: &str, club: &str, accepted_at: Timestamp) -> Event {
-    let transaction = id.trim_start_matches("evt_").trim_end_matches("_b");
+    let transaction = id.trim_start_matches("evt_").trim_end_matches("_b").trim_start_matches('0');
     let data = json!({ "payment": {
-        "paymentId": format!("pay_{transaction}"), "gateway": "gw_1", "amount": "10.00", "testMode": false,
+        "paymentId": format!("pay_{transaction:0>26}"), "gateway": "gw_1", "amount": "10.00", "testMode": false,
         "gatewayTransactionId": transaction, "invoiceId": format!("order-{transaction}"),
     }});
     let event = json!({

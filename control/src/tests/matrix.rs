@@ -163,12 +163,12 @@ async fn delivery_operations(rig: &Rig) -> Vec<(String, [&'static str; 7])> {
         }
     }
     for (event, club, seen) in [
-        ("evt_c1", "club_1", SEEN),
-        ("evt_c2", "club_2", seen_by_some(CLUB)),
-        ("evt_all", "", SEEN),
-        ("evt_x", "-", nobodys),
+        ("evt_000000000000000000000000c1", "club_1", SEEN),
+        ("evt_000000000000000000000000c2", "club_2", seen_by_some(CLUB)),
+        ("evt_00000000000000000000000all", "", SEEN),
+        ("evt_0000000000000000000000000x", "-", nobodys),
     ] {
-        if event != "evt_x" {
+        if event != "evt_0000000000000000000000000x" {
             rig.happened(event, "org_1", club).await;
         }
         all.push((format!(r#"{{ deliveries(eventId: "{event}") {{ webhookId }} }}"#), seen));

@@ -15,7 +15,7 @@ use hookline_event_log::{
 use hookline_schemas::delivery::{DeadLetter, ParkedDelivery, decode, encode};
 use hookline_schemas::redelivery::{LetterId, RedeliveryKey};
 use hookline_schemas::time::{Clock, Timestamp};
-use hookline_schemas::webhook::Webhooks;
+use hookline_schemas::webhook::{Webhook, Webhooks};
 use tokio::sync::watch;
 
 use super::Job;
@@ -177,7 +177,7 @@ fn redelivered<L: Log>(
     }
     let webhooks = surroundings.webhooks.borrow();
     let webhooks_version = webhooks.as_ref().map_or(0, |webhooks| webhooks.version());
-    let Some(webhook) = webhooks.as_ref().and_then(|webhooks| webhooks.find(&letter.webhook)) else {
+    let Some(webhook) = webhooks.as_ref().and_then(|webhooks| receiver_of(&letter, webhooks)) else {
         job.progress.without_webhook += 1;
         return None;
     };
@@ -191,6 +191,12 @@ fn redelivered<L: Log>(
         deadline: surroundings.clock.now().after(deadline),
         webhooks_version,
     })
+}
+
+/// The webhook of a letter, unless it is another organization's by now: that one gets nothing of what was told to this.
+fn receiver_of<'a>(letter: &DeadLetter, webhooks: &'a Webhooks) -> Option<&'a Webhook> {
+    let found: &Webhook = webhooks.find(&letter.webhook)?;
+    (found.organization == letter.event.organization).then_some(found)
 }
 
 /// Waits until the rate allows one more; `false`, if it is stopped before.
@@ -235,5 +241,62 @@ async fn until_acknowledged(write: impl AsyncFn() -> Result<Offset, AppendError>
             Err(error) => tracing::warn!(%error, "a redelivery can't write, trying again"),
         }
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hookline_schemas::custom_headers::CustomHeaders;
+    use hookline_schemas::delivery::DeadReason;
+    use hookline_schemas::event::Event;
+    use hookline_schemas::ids::{OrganizationId, WebhookId};
+    use hookline_schemas::rotation::WebhookKeys;
+    use hookline_schemas::secret::WebhookSecret;
+    use hookline_schemas::webhook::parse_url;
+
+    use super::*;
+
+    fn webhook(id: &str, organization: &str) -> Webhook {
+        let secret = WebhookSecret::parse("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX").expect("a secret");
+        Webhook {
+            id: WebhookId::new(id),
+            organization: OrganizationId::new(organization),
+            club_id: None,
+            url: parse_url("https://example.com/").expect("a URL"),
+            events: Vec::new(),
+            keys: WebhookKeys::new(&secret),
+            headers: CustomHeaders::default(),
+            retry_schedule: None,
+            deadline: None,
+            rate_limit: None,
+            paused: false,
+            enabled_at: None,
+            probed_at: None,
+        }
+    }
+
+    fn letter(webhook: &str) -> DeadLetter {
+        let data = serde_json::json!({"webhook": {"webhookId": "wh_other", "reason": "gone"}});
+        let event = serde_json::json!({
+            "id": "evt_1", "fingerprint": 0, "type": "WEBHOOK_DISABLED", "organization": "org_1",
+            "club_id": "", "accepted_at": 1, "data": data,
+        });
+        DeadLetter {
+            webhook: WebhookId::new(webhook),
+            event: Event::decode(event.to_string().as_bytes()).expect("an event"),
+            reason: DeadReason::Deadline,
+            tries: 3,
+            last_failure: None,
+            dead_at: Timestamp(5),
+        }
+    }
+
+    #[test]
+    fn a_letter_goes_to_its_webhook_while_that_is_of_the_same_organization() {
+        let webhooks = Webhooks::from_iter([webhook("wh", "org_1"), webhook("wh_moved", "org_2")]);
+        for (of, is_received) in [("wh", true), ("wh_moved", false), ("wh_gone", false)] {
+            let receiver = receiver_of(&letter(of), &webhooks);
+            assert_eq!(receiver.map(|webhook| webhook.id.as_str()), is_received.then_some(of));
+        }
     }
 }

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use hookline_event_log::{Journal, JournalName, Log, Offset, Partition, ReadError, partition_of};
 use hookline_schemas::delivery::{AttemptRecord, DeadLetter, DeadReason, decode};
 use hookline_schemas::event::EventType;
-use hookline_schemas::ids::{EventId, WebhookId};
+use hookline_schemas::ids::{EventId, OrganizationId, WebhookId};
 use hookline_schemas::redelivery::{LetterFilter, LetterId};
 use hookline_schemas::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::History;
-use crate::scan::Scan;
+use crate::scan::{Scan, record_at};
 
 /// One page looks at so many letters at most, so that no question takes long.
 const LOOK: usize = 50_000;
@@ -56,6 +56,16 @@ impl LetterSummary {
     }
 }
 
+/// Whose letters are looked for. A webhook may have been another organization's when a letter of it died, and that
+/// letter is nobody's then.
+#[derive(Debug, Clone, Copy)]
+pub struct LettersOf<'a> {
+    /// Letters of these webhooks.
+    pub webhooks: &'a HashSet<WebhookId>,
+    /// About events of this organization, whose webhooks they are.
+    pub organization: &'a OrganizationId,
+}
+
 /// Some dead letters. Those of one webhook stand in the order in which they died.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LetterPage {
@@ -95,14 +105,14 @@ impl<L: Log> History<L> {
         self.letters_of(None, filter, after, most).await
     }
 
-    /// The same of these webhooks alone; `None`: of all of them.
+    /// The same of these webhooks alone; `None`: of all of them, whosever they are.
     ///
     /// # Errors
     ///
     /// If the log can't be read.
     pub async fn letters_of(
         &self,
-        webhooks: Option<&HashSet<WebhookId>>,
+        whose: Option<LettersOf<'_>>,
         filter: &LetterFilter,
         after: Option<LetterId>,
         most: usize,
@@ -110,7 +120,9 @@ impl<L: Log> History<L> {
         let journal = self.log.journal(JournalName::DeadLetters);
         let key = filter.webhook.as_ref().map(|webhook| Bytes::copy_from_slice(webhook.as_str().as_bytes()));
         let keys: Option<HashSet<&[u8]>> =
-            webhooks.map(|webhooks| webhooks.iter().map(|webhook| webhook.as_str().as_bytes()).collect());
+            whose.map(|whose| whose.webhooks.iter().map(|webhook| webhook.as_str().as_bytes()).collect());
+        let is_about_theirs =
+            |letter: &DeadLetter| whose.is_none_or(|whose| letter.event.organization == *whose.organization);
         let mut page = LetterPage { letters: Vec::new(), unreadable: 0, next: None };
         let mut looked = 0;
         for partition in partitions(filter, keys.as_ref(), after, journal.partitions()) {
@@ -127,7 +139,7 @@ impl<L: Log> History<L> {
                     let id = LetterId { partition, offset: record.offset.0 };
                     let is_theirs = keys.as_ref().is_none_or(|keys| keys.contains(record.key.as_ref()));
                     match is_theirs.then(|| decode::<DeadLetter>(&record.value)) {
-                        Some(Ok(letter)) if filter.takes(id, &letter) => {
+                        Some(Ok(letter)) if is_about_theirs(&letter) && filter.takes(id, &letter) => {
                             page.letters.push(LetterSummary::of(id, &letter));
                         }
                         Some(Ok(_)) | None => {}
@@ -165,9 +177,7 @@ impl<L: Log> History<L> {
         if id.partition >= journal.partitions() {
             return Ok(None);
         }
-        let mut scan = Scan::from(&journal, Partition(id.partition), None, Offset(id.offset)).await?;
-        let found = scan.next().await?.and_then(|records| records.into_iter().next());
-        let found = found.filter(|record| record.offset.0 == id.offset);
+        let found = record_at(&journal, Partition(id.partition), Offset(id.offset)).await?;
         Ok(found.and_then(|record| decode::<DeadLetter>(&record.value).ok()))
     }
 

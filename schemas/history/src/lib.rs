@@ -13,7 +13,7 @@ pub mod trace;
 use hookline_event_log::Log;
 use hookline_schemas::time::Clock;
 
-pub use letters::{Letter, LetterPage, LetterSummary};
+pub use letters::{Letter, LetterPage, LetterSummary, LettersOf};
 pub use redeliveries::{CancelError, RedeliverError, RedeliveryStatus};
 pub use trace::{FoundEvent, Trace, TraceQuery};
 

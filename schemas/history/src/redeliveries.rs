@@ -11,6 +11,7 @@ use hookline_event_log::{
 };
 use hookline_schemas::delivery::{decode, encode};
 use hookline_schemas::redelivery::{LetterFilter, Redelivery, RedeliveryKey, RedeliveryProgress};
+use hookline_schemas::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::History;
@@ -35,6 +36,13 @@ impl RedeliveryStatus {
     /// Whether nothing more is to be done.
     pub const fn is_over(&self) -> bool {
         self.wish.is_cancelled || self.progress.ended_at.is_some()
+    }
+
+    /// Whether it ended so long ago that it is shown no more. When one was cancelled is not written down: it counts
+    /// from when it was wished for.
+    fn is_old(&self, now: Timestamp) -> bool {
+        let cancelled = self.wish.is_cancelled.then_some(self.wish.requested_at);
+        self.progress.ended_at.or(cancelled).is_some_and(|ended| now.since(ended) > SHOWN)
     }
 }
 
@@ -98,12 +106,19 @@ impl<L: Log> History<L> {
         Ok(wish)
     }
 
-    /// All redeliveries, the oldest first.
+    /// The redeliveries that go on, and those that ended within 30 days; the oldest first.
     ///
     /// # Errors
     ///
     /// If the log can't be read.
     pub async fn redeliveries(&self) -> Result<Vec<RedeliveryStatus>, ReadError> {
+        let (mut all, now) = (self.written_redeliveries().await?, self.clock.wall());
+        all.retain(|status| !status.is_old(now));
+        Ok(all)
+    }
+
+    /// Everything that is written down.
+    pub(crate) async fn written_redeliveries(&self) -> Result<Vec<RedeliveryStatus>, ReadError> {
         let table = self.log.table(TableName::Lanes);
         let all: Vec<_> = (0..table.partitions()).map(Partition).collect();
         let mut watch = table.watch(&all);
@@ -128,9 +143,8 @@ impl<L: Log> History<L> {
 
     async fn remove_old(&self) -> Result<(), RedeliverError> {
         let now = self.clock.wall();
-        let is_old =
-            |status: &RedeliveryStatus| status.is_over() && now.since(status.wish.requested_at) > SHOWN;
-        for status in self.redeliveries().await?.into_iter().filter(is_old) {
+        let all = self.written_redeliveries().await?;
+        for status in all.into_iter().filter(|status| status.is_old(now)) {
             self.put(&RedeliveryKey::Wish(&status.wish.id), None).await?;
             self.put(&RedeliveryKey::Progress(&status.wish.id), None).await?;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hookline_event_log::embedded::{EmbeddedLog, EmbeddedOptions};
@@ -15,8 +16,9 @@ use hookline_schemas::delivery::{
 use hookline_schemas::event::{Event, partition_key};
 use hookline_schemas::ids::{EventId, GatewayId, OrganizationId, WebhookId};
 use hookline_schemas::notification::NotificationType;
+use hookline_schemas::payload::EventData;
 use hookline_schemas::quarantine::{QuarantinedNotification, key_of, place_of};
-use hookline_schemas::redelivery::{LetterFilter, LetterId, RedeliveryKey, RedeliveryProgress};
+use hookline_schemas::redelivery::{LetterFilter, LetterId, Redelivery, RedeliveryKey, RedeliveryProgress};
 use hookline_schemas::rotation::WebhookKeys;
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::secret::WebhookSecret;
@@ -24,11 +26,11 @@ use hookline_schemas::time::{Clock, Timestamp};
 use hookline_schemas::webhook::{Webhook, Webhooks, parse_url};
 
 use crate::trace::{TracedOutcome, WaitReason};
-use crate::{CancelError, History, RedeliverError, TraceQuery};
+use crate::{CancelError, History, LettersOf, RedeliverError, TraceQuery};
 
 const WEBHOOKS: [&str; 4] = ["wh_dead", "wh_delivered", "wh_parked", "wh_silent"];
 
-fn event(transaction: u64, now: Timestamp) -> Event {
+pub(crate) fn event(transaction: u64, now: Timestamp) -> Event {
     let data = serde_json::json!({ "payment": {
         "paymentId": format!("pay_{transaction}"), "gateway": "gw", "amount": "10.00", "testMode": false,
         "gatewayTransactionId": transaction.to_string(), "invoiceId": format!("order-{transaction}"),
@@ -124,6 +126,26 @@ impl Bench {
         putting.await.expect("durable");
     }
 
+    async fn shown(&self) -> Vec<String> {
+        let all = self.history.redeliveries().await.expect("read");
+        let mut ids: Vec<_> = all.into_iter().map(|status| status.wish.id).collect();
+        ids.sort();
+        ids
+    }
+
+    async fn quarantine(&self, sealer: &Sealer, body: &[u8]) {
+        let key = key_of(body);
+        let entry = QuarantinedNotification {
+            gateway: GatewayId::new("gw"),
+            notification: NotificationType::Pay,
+            json: false,
+            reason: "the amount is missing".to_owned(),
+            accepted_at: Timestamp(9),
+            sealed_body: QuarantinedNotification::encode_sealed(&sealer.seal(&place_of(&key), body)),
+        };
+        self.append(JournalName::Quarantine, &key, encode(&entry)).await;
+    }
+
     async fn attempted(&self, webhook: &str, event: &EventId, outcome: AttemptOutcome) {
         let record = AttemptRecord {
             webhook: WebhookId::new(webhook),
@@ -182,9 +204,15 @@ async fn letters_of_some_webhooks_are_listed_past_those_of_others() {
         bench.append(JournalName::DeadLetters, "wh_theirs", b"of a later version".to_vec()).await;
     }
     let ours: HashSet<_> = ["wh_ours", "wh_also_ours", "wh_none"].map(WebhookId::new).into_iter().collect();
+    // It was another organization's webhook then.
+    let mut moved = letter("wh_ours", 10, FailureReason::Tls);
+    moved.event.organization = OrganizationId::new("org_2");
+    bench.bury(&moved).await;
+    let organization = OrganizationId::new("org");
+    let whose = Some(LettersOf { webhooks: &ours, organization: &organization });
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let page = bench.history.letters_of(Some(&ours), &LetterFilter::default(), after, 4).await;
+        let page = bench.history.letters_of(whose, &LetterFilter::default(), after, 4).await;
         let page = page.expect("read");
         assert_eq!(page.unreadable, 0, "what is others' is not counted");
         found.extend(page.letters.into_iter().map(|letter| (letter.webhook, letter.dead_at.0)));
@@ -197,7 +225,7 @@ async fn letters_of_some_webhooks_are_listed_past_those_of_others() {
     let of = |webhook: &str| (1..=9).map(|at| (WebhookId::new(webhook), at)).collect::<Vec<_>>();
     assert_eq!(found, [of("wh_also_ours"), of("wh_ours")].concat());
     let theirs = LetterFilter { webhook: Some(WebhookId::new("wh_theirs")), ..LetterFilter::default() };
-    assert_eq!(bench.history.letters_of(Some(&ours), &theirs, None, 9).await.expect("read").letters, []);
+    assert_eq!(bench.history.letters_of(whose, &theirs, None, 9).await.expect("read").letters, []);
 }
 
 #[tokio::test]
@@ -236,11 +264,11 @@ async fn events_whose_places_are_known_are_read_there_and_nothing_is_looked_thro
     // By its text it would be another one.
     let query =
         TraceQuery { payment: "evt_3", gateways: &[], places: &places, webhooks: &webhooks, sealer: None };
-    let found = bench.history.events_about(query).await.expect("read");
+    let found = bench.history.events_about(query, None).await.expect("read");
     let mut found: Vec<_> = found.iter().map(|found| (found.event.id.as_str(), found.records)).collect();
     found.sort_unstable();
     assert_eq!(found, [("evt_1", 2), ("evt_2", 1)]);
-    let found = bench.history.events_about(TraceQuery { places: &[], ..query }).await.expect("read");
+    let found = bench.history.events_about(TraceQuery { places: &[], ..query }, None).await.expect("read");
     assert_eq!(found.first().map(|found| found.event.id.as_str()), Some("evt_3"));
 }
 
@@ -280,6 +308,36 @@ async fn a_redelivery_is_wished_for_and_followed_and_cancelled() {
     bench.history.cancel(&wish.id).await.expect("written");
     assert!(bench.history.redeliveries().await.expect("read").first().expect("one").is_over());
     assert!(matches!(bench.history.cancel("nobody").await, Err(CancelError::Unknown)));
+}
+
+#[tokio::test]
+async fn a_redelivery_is_shown_for_30_days_from_its_end() {
+    let bench = Bench::new();
+    let (now, days) = (Clock::start().wall(), |days: u64| Duration::from_secs(days * 24 * 3600));
+    for (id, requested, is_cancelled, ended) in [
+        ("runs", 90, false, None),
+        ("ended", 90, false, Some(29)),
+        ("ended_after_it_was_cancelled", 90, true, Some(29)),
+        ("ended_long_ago", 90, false, Some(31)),
+        ("cancelled", 29, true, None),
+        ("cancelled_long_ago", 31, true, None),
+    ] {
+        let (filter, rate, ends) = (LetterFilter::default(), NonZeroU32::MIN, Vec::new());
+        let requested_at = now.before(days(requested));
+        let wish = Redelivery { id: id.to_owned(), filter, rate, requested_at, ends, is_cancelled };
+        bench.put(id, RedeliveryKey::Wish(id).to_string(), encode(&wish)).await;
+        let ended_at = ended.map(|ended| now.before(days(ended)));
+        let progress = RedeliveryProgress { ended_at, ..RedeliveryProgress::NONE };
+        bench.put(id, RedeliveryKey::Progress(id).to_string(), encode(&progress)).await;
+    }
+    let kept = ["cancelled", "ended", "ended_after_it_was_cancelled", "runs"];
+    assert_eq!(bench.shown().await, kept);
+    let wish = bench.history.redeliver(LetterFilter::default(), NonZeroU32::MIN).await.expect("written");
+    let written = bench.history.written_redeliveries().await.expect("read");
+    let mut written: Vec<_> = written.into_iter().map(|status| status.wish.id).collect();
+    written.retain(|id| *id != wish.id);
+    written.sort();
+    assert_eq!(written, kept, "the others have been removed");
 }
 
 #[tokio::test]
@@ -328,28 +386,46 @@ async fn the_way_of_a_payment_is_told() {
 #[tokio::test]
 async fn what_stands_in_quarantine_is_found_by_who_has_the_key() {
     let bench = Bench::new();
-    let (sealer, body) = (Sealer::new(&[7; 32]), b"TransactionId=42&Amount=x");
-    let key = key_of(body);
-    let sealed = sealer.seal(&place_of(&key), body);
-    let entry = QuarantinedNotification {
-        gateway: GatewayId::new("gw"),
-        notification: NotificationType::Pay,
-        json: false,
-        reason: "the amount is missing".to_owned(),
-        accepted_at: Timestamp(9),
-        sealed_body: QuarantinedNotification::encode_sealed(&sealed),
-    };
-    bench.append(JournalName::Quarantine, &key, encode(&entry)).await;
+    let sealer = Sealer::new(&[7; 32]);
+    let body = b"TransactionId=42&Amount=x&Email=ivan%40example.com&CardFirstSix=424242";
+    // It was posted twice, and so was one that is not readable as what it says it is.
+    for _ in 0..2 {
+        bench.quarantine(&sealer, body).await;
+        bench.quarantine(&sealer, b"TransactionId=42 43").await;
+    }
     let webhooks = webhooks();
     let other = Sealer::new(&[8; 32]);
     for (payment, sealer, found, sealed) in [
-        ("42", Some(&sealer), 1, 0),
-        ("4", Some(&sealer), 0, 0),
-        ("42", None, 0, 1),
-        ("42", Some(&other), 0, 1),
+        ("42", Some(&sealer), 1, 1),
+        ("4", Some(&sealer), 0, 1),
+        ("ivan@example.com", Some(&sealer), 0, 1),
+        ("ivan%40example.com", Some(&sealer), 0, 1),
+        ("424242", Some(&sealer), 0, 1),
+        ("42", None, 0, 2),
+        ("42", Some(&other), 0, 2),
     ] {
         let query = TraceQuery { payment, gateways: &[], places: &[], webhooks: &webhooks, sealer };
         let trace = bench.history.trace(query).await.expect("read");
         assert_eq!((trace.quarantined.len(), trace.sealed), (found, sealed), "{payment}");
+    }
+}
+
+#[tokio::test]
+async fn events_of_another_organization_with_the_same_invoice_are_passed_by() {
+    let bench = Bench::new();
+    let (ours, theirs) = (OrganizationId::new("org"), OrganizationId::new("org_2"));
+    for (transaction, organization) in [(1, &ours), (2, &theirs), (3, &ours)] {
+        let mut event = event(transaction, Timestamp(transaction));
+        event.organization = organization.clone();
+        if let EventData::Payment(data) = &mut event.data {
+            data.invoice_id = Some("all".to_owned());
+        }
+        bench.append(JournalName::Events, &partition_key(&event), event.encode()).await;
+    }
+    let webhooks = Webhooks::default();
+    let query = TraceQuery { payment: "all", gateways: &[], places: &[], webhooks: &webhooks, sealer: None };
+    for (organization, expected) in [(Some(&ours), &["evt_1", "evt_3"][..]), (Some(&theirs), &["evt_2"])] {
+        let found = bench.history.events_about(query, organization).await.expect("read");
+        assert_eq!(found.iter().map(|found| found.event.id.as_str()).collect::<Vec<_>>(), expected);
     }
 }

@@ -5,12 +5,13 @@
 //! one may be missing; a lane is written down within about a second of a change.
 
 mod delivery;
+mod found;
 mod quarantine;
 
 use bytes::Bytes;
-use hookline_event_log::{Journal, JournalName, Log, Offset, Partition, ReadError, ReadLimit, partition_of};
+use hookline_event_log::{Journal, JournalName, Log, Offset, Partition, ReadError, partition_of};
 use hookline_schemas::event::{Event, EventSource, EventType};
-use hookline_schemas::ids::{EventId, GatewayId};
+use hookline_schemas::ids::{EventId, GatewayId, OrganizationId};
 use hookline_schemas::notification::NotificationType;
 use hookline_schemas::payload::{EventData, TestData, WebhookData};
 use hookline_schemas::seal::Sealer;
@@ -22,8 +23,9 @@ use serde::{Deserialize, Serialize};
 pub use delivery::{TracedDelivery, TracedOutcome, WaitReason};
 pub use quarantine::TracedQuarantine;
 
+use self::found::Found;
 use crate::History;
-use crate::scan::Scan;
+use crate::scan::{Scan, record_at};
 
 /// What is asked, and what is known beside the log.
 #[derive(Debug, Clone, Copy)]
@@ -101,29 +103,51 @@ impl<L: Log> History<L> {
     /// If the log can't be read.
     pub async fn trace(&self, query: TraceQuery<'_>) -> Result<Trace, ReadError> {
         let mut events = Vec::new();
-        for FoundEvent { event, records } in self.events_about(query).await? {
+        for FoundEvent { event, records } in self.events_about(query, None).await? {
             events.push(self.trace_event(event, records, query.webhooks).await?);
         }
         let (quarantined, sealed) = self.quarantined(query.payment, query.sealer, |_| true).await?;
         Ok(Trace { events, quarantined, sealed })
     }
 
-    /// The events of a payment, each once, in the order in which they were accepted. Of whatever organization: who
-    /// asks for somebody else looks whose they are.
+    /// The events of a payment, each once, in the order in which they were accepted; the latest 1,000 of them. Those
+    /// of this organization, or of whatever organization where none is named.
     ///
     /// # Errors
     ///
     /// If the log can't be read.
-    pub async fn events_about(&self, query: TraceQuery<'_>) -> Result<Vec<FoundEvent>, ReadError> {
-        let mut found = self.events_at(query.places).await?;
+    pub async fn events_about(
+        &self,
+        query: TraceQuery<'_>,
+        organization: Option<&OrganizationId>,
+    ) -> Result<Vec<FoundEvent>, ReadError> {
+        let mut found = self.events_at(query.places, organization).await?;
         if found.is_empty() {
-            found = self.events_by_key(query).await?;
+            found = self.events_by_key(query, Found::of(organization)).await?.into_events();
         }
         if found.is_empty() {
-            found = self.events_by_content(query.payment).await?;
+            found = self.events_by_content(query.payment, Found::of(organization)).await?.into_events();
         }
-        found.sort_by_key(|found| found.event.accepted_at);
         Ok(found)
+    }
+
+    /// The same, where they stand: nothing is looked through, and what retention has taken is left out.
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be read.
+    pub async fn events_at(
+        &self,
+        places: &[(Partition, Offset)],
+        organization: Option<&OrganizationId>,
+    ) -> Result<Vec<FoundEvent>, ReadError> {
+        let journal = self.log.journal(JournalName::Events);
+        let mut found = Found::of(organization);
+        for (partition, offset) in places {
+            let record = record_at(&journal, *partition, *offset).await?;
+            found.take(record.and_then(|record| Event::decode(&record.value).ok()));
+        }
+        Ok(found.into_events())
     }
 
     async fn trace_event(
@@ -152,27 +176,13 @@ impl<L: Log> History<L> {
         })
     }
 
-    /// What retention has taken is left out.
-    async fn events_at(&self, places: &[(Partition, Offset)]) -> Result<Vec<FoundEvent>, ReadError> {
-        let journal = self.log.journal(JournalName::Events);
-        let mut found = Found::default();
-        for (partition, offset) in places {
-            match journal.read(*partition, *offset, None, ReadLimit { records: 1, bytes: 1 }).await {
-                Ok(batch) => {
-                    let here = batch.records.iter().filter(|record| record.offset == *offset);
-                    found.take(here.filter_map(|record| Event::decode(&record.value).ok()));
-                }
-                Err(ReadError::Expired { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(found.0)
-    }
-
     /// The events of a transaction stand in one partition, under a key that its gateway is part of.
-    async fn events_by_key(&self, query: TraceQuery<'_>) -> Result<Vec<FoundEvent>, ReadError> {
+    async fn events_by_key<'a>(
+        &self,
+        query: TraceQuery<'_>,
+        mut found: Found<'a>,
+    ) -> Result<Found<'a>, ReadError> {
         let journal = self.log.journal(JournalName::Events);
-        let mut found = Found::default();
         for gateway in query.gateways {
             let key = Bytes::from(format!("{gateway}/{}", query.payment));
             let partition = partition_of(&key, journal.partitions());
@@ -181,13 +191,16 @@ impl<L: Log> History<L> {
                 found.take(records.iter().filter_map(|record| Event::decode(&record.value).ok()));
             }
         }
-        Ok(found.0)
+        Ok(found)
     }
 
-    async fn events_by_content(&self, payment: &str) -> Result<Vec<FoundEvent>, ReadError> {
+    async fn events_by_content<'a>(
+        &self,
+        payment: &str,
+        mut found: Found<'a>,
+    ) -> Result<Found<'a>, ReadError> {
         let journal = self.log.journal(JournalName::Events);
         let holds = Finder::new(payment);
-        let mut found = Found::default();
         for partition in (0..journal.partitions()).map(Partition) {
             let mut scan = Scan::all(&journal, partition, None).await?;
             while let Some(records) = scan.next().await? {
@@ -196,22 +209,7 @@ impl<L: Log> History<L> {
                 found.take(events.filter(|event| is_about(event, payment)));
             }
         }
-        Ok(found.0)
-    }
-}
-
-/// Events, each once, with how often they stand in the log.
-#[derive(Debug, Default)]
-struct Found(Vec<FoundEvent>);
-
-impl Found {
-    fn take(&mut self, events: impl Iterator<Item = Event>) {
-        for event in events {
-            match self.0.iter_mut().find(|known| known.event.id == event.id) {
-                Some(known) => known.records += 1,
-                None => self.0.push(FoundEvent { event, records: 1 }),
-            }
-        }
+        Ok(found)
     }
 }
 

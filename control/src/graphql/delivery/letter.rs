@@ -7,6 +7,7 @@ use hookline_schemas::redelivery::LetterId;
 
 use super::attempt::WebhookAttempt;
 use crate::error::ApiError;
+use crate::graphql::access::AnyWebhook;
 use crate::graphql::page::PageInfo;
 use crate::graphql::scalars::DateTime;
 use crate::graphql::webhook::WebhookEventType;
@@ -102,6 +103,12 @@ impl DeadLetter {
 /// A letter by its id: what is no id is no letter's.
 pub(super) fn letter_id(id: &ID) -> Result<LetterId, ApiError> {
     id.as_str().parse().map_err(|_| NO_LETTER)
+}
+
+/// The webhook of a letter has to be still of the organization that the letter's event is about: a letter does not go
+/// along to another one.
+pub(super) fn is_of_letter(webhook: AnyWebhook<'_>, letter: &LetterRecord) -> Result<(), ApiError> {
+    if *webhook.organization() == letter.event.organization { Ok(()) } else { Err(NO_LETTER) }
 }
 
 pub(super) const NO_LETTER: ApiError = ApiError::NotFound("dead letter");

@@ -11,6 +11,7 @@ use hookline_schemas::ids::WebhookId;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::attempt::WebhookAttempt;
+use crate::attempts::Live;
 use crate::error::ApiError;
 use crate::graphql::Api;
 use crate::graphql::access::member;
@@ -37,9 +38,12 @@ impl<L: Log> DeliverySubscriptions<L> {
         Ok(unfold((live, api, caller, webhook), async |(mut live, api, caller, webhook)| {
             let told = loop {
                 match live.recv().await {
-                    Ok(attempt) if !api.tells(&caller, webhook.as_ref(), &attempt) => {}
-                    Ok(attempt) => break Ok(WebhookAttempt::new(AttemptRecord::clone(&attempt), &caller)),
-                    Err(RecvError::Lagged(_)) => break Err(ApiError::Missed),
+                    Ok(Live::Attempted(attempt)) if !api.tells(&caller, webhook.as_ref(), &attempt) => {}
+                    Ok(Live::Attempted(attempt)) => {
+                        break Ok(WebhookAttempt::new(AttemptRecord::clone(&attempt), &caller));
+                    }
+                    // How much it was says what others do.
+                    Ok(Live::Missed) | Err(RecvError::Lagged(_)) => break Err(ApiError::Missed),
                     Err(RecvError::Closed) => return None,
                 }
             };

@@ -9,21 +9,23 @@ mod live;
 mod output;
 mod redelivery;
 mod trace;
+mod turns;
 
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object};
 use hookline_event_log::{Log, Offset, Partition, ReadError};
-use hookline_history::RedeliveryStatus;
+use hookline_history::{LettersOf, RedeliveryStatus};
 use hookline_registry::Registry;
 use hookline_schemas::ids::{EventId, WebhookId};
 use hookline_schemas::redelivery::LetterFilter;
 use hookline_schemas::time::Timestamp;
 
 pub(crate) use self::live::DeliverySubscriptions;
+pub(crate) use self::turns::Turns;
 
 use self::attempt::{WebhookAttempt, WebhookAttemptConnection};
-use self::letter::{DeadLetter, DeadLetterConnection, DeadLetterReason, NO_LETTER, letter_id};
+use self::letter::{DeadLetter, DeadLetterConnection, DeadLetterReason, NO_LETTER, is_of_letter, letter_id};
 use self::output::{PaymentTrace, WebhookDelivery};
 use self::redelivery::{RedeliverInput, Redelivery, RedeliveryConnection, as_letter, place_of};
 use super::Api;
@@ -127,7 +129,8 @@ impl<L: Log> DeliveryQueries<L> {
         let (most, after) =
             (page::first(first)?, page::after(LETTERS, after.as_deref(), |id| id.parse().ok())?);
         let webhooks = webhooks.into_iter().collect();
-        let page = api.history.letters_of(Some(&webhooks), &filter, after, most).await.map_err(unreadable)?;
+        let whose = LettersOf { webhooks: &webhooks, organization: &caller.organization };
+        let page = api.history.letters_of(Some(whose), &filter, after, most).await.map_err(unreadable)?;
         let end = page.next.or_else(|| page.letters.last().map(|letter| letter.id));
         let end = end.map(|end| page::cursor(LETTERS, &end.to_string()));
         Ok(DeadLetterConnection {
@@ -145,7 +148,9 @@ impl<L: Log> DeliveryQueries<L> {
     ) -> Result<DeadLetter, ApiError> {
         let (api, caller, id) = (&*self.0, member(context)?, letter_id(&id)?);
         let letter = api.history.letter_alone(id).await.map_err(unreadable)?.ok_or(NO_LETTER)?;
-        api.webhook_of(caller, &*api.store.registry()?, &letter.webhook).map_err(as_letter)?;
+        let registry = api.store.registry()?;
+        let webhook = api.webhook_of(caller, &registry, &letter.webhook).map_err(as_letter)?;
+        is_of_letter(webhook, &letter)?;
         let attempts = api.attempts_at(&letter.event, std::slice::from_ref(&letter.webhook)).await?;
         let attempts = attempts.into_iter().map(|attempt| WebhookAttempt::new(attempt, caller)).collect();
         Ok(DeadLetter::whole(id, &letter, attempts))

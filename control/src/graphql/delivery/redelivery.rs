@@ -12,7 +12,7 @@ use hookline_registry::Registry;
 use hookline_schemas::ids::WebhookId;
 use hookline_schemas::redelivery::{LetterFilter, RedeliveryProgress};
 
-use super::letter::{DeadLetterReason, NO_LETTER, letter_id};
+use super::letter::{DeadLetterReason, NO_LETTER, is_of_letter, letter_id};
 use super::unreadable;
 use crate::error::ApiError;
 use crate::graphql::Api;
@@ -33,6 +33,9 @@ const MAX_RATE: u32 = 1_000;
 
 /// So many redeliveries of a webhook run at a time.
 const MAX_RUNNING: usize = 10;
+
+/// So many of a webhook are kept: those that run, and those that ended within 30 days.
+const MAX_KEPT: usize = 100;
 
 const NO_REDELIVERY: ApiError = ApiError::NotFound("redelivery");
 
@@ -144,16 +147,26 @@ impl<L: Log> Api<L> {
         let filter = self.confined_filter(caller, registry, &input).await?;
         let rate = rate(input.rate)?;
         self.store.epoch()?;
-        let webhook = filter.webhook.clone();
-        let all = self.history.redeliveries().await.map_err(unreadable)?;
-        let running = all.iter().filter(|status| !status.is_over() && status.wish.filter.webhook == webhook);
-        if running.count() >= MAX_RUNNING {
-            let details = format!("{MAX_RUNNING} redeliveries of this webhook are running already");
-            return Err(invalid("webhookId", details));
-        }
+        let _turn = self.turns.to_wish().await;
+        self.has_room(&filter).await?;
         let wish = self.history.redeliver(filter, rate).await.map_err(not_redelivered)?;
         let status = RedeliveryStatus { wish, progress: RedeliveryProgress::NONE };
         Redelivery::new(&status).ok_or(NO_REDELIVERY)
+    }
+
+    /// Whether the filter's webhook may have another redelivery. Whoever asks this and writes one has a turn.
+    async fn has_room(&self, filter: &LetterFilter) -> Result<(), ApiError> {
+        let mut all = self.history.redeliveries().await.map_err(unreadable)?;
+        all.retain(|status| status.wish.filter.webhook == filter.webhook);
+        let running = all.iter().filter(|status| !status.is_over()).count();
+        let details = if running >= MAX_RUNNING {
+            format!("{MAX_RUNNING} redeliveries of this webhook are running already")
+        } else if all.len() >= MAX_KEPT {
+            format!("this webhook has had {MAX_KEPT} redeliveries within 30 days: name more letters at once")
+        } else {
+            return Ok(());
+        };
+        Err(invalid("webhookId", details))
     }
 
     /// Which letters are meant: of one webhook, which the caller manages.
@@ -174,8 +187,9 @@ impl<L: Log> Api<L> {
         }
         for letter in &letters {
             let found = self.history.letter_alone(*letter).await.map_err(unreadable)?;
-            let of = found.ok_or(NO_LETTER)?.webhook;
-            self.tested_webhook(caller, registry, &of).map_err(as_letter)?;
+            let found = found.ok_or(NO_LETTER)?;
+            let of = found.webhook.clone();
+            is_of_letter(self.tested_webhook(caller, registry, &of).map_err(as_letter)?, &found)?;
             if *webhook.get_or_insert_with(|| of.clone()) != of {
                 return Err(invalid("letterIds", "they are of several webhooks: one is taken at a time"));
             }

@@ -23,6 +23,9 @@ const MOST: usize = 100;
 /// Attempts of a delivery that are shown.
 const ATTEMPTS: usize = 100;
 
+/// Of an event's and of a payment's: a prefix of 4 characters, and 26 of a hash.
+const ID_LENGTH: usize = 30;
+
 impl<L: Log> Api<L> {
     /// What became of an event at each webhook that the caller may see.
     pub(super) async fn deliveries(
@@ -31,6 +34,7 @@ impl<L: Log> Api<L> {
         registry: &Registry,
         id: &str,
     ) -> Result<Vec<WebhookDelivery>, ApiError> {
+        can_be_an_id(id, "event")?;
         let webhooks = self.traced_webhooks(caller, registry)?;
         let events = self.callers_events(caller, registry, id).await?;
         let found = events.into_iter().find(|found| found.event.id.as_str() == id);
@@ -49,6 +53,7 @@ impl<L: Log> Api<L> {
         registry: &Registry,
         id: &str,
     ) -> Result<PaymentTrace, ApiError> {
+        can_be_an_id(id, "payment")?;
         let webhooks = self.traced_webhooks(caller, registry)?;
         let found = self.callers_events(caller, registry, id).await?;
         let (mut events, mut refused) = (Vec::new(), None);
@@ -95,16 +100,15 @@ impl<L: Log> Api<L> {
     ) -> Result<Vec<FoundEvent>, ApiError> {
         let gateways = self.gateways_traced(caller, registry);
         let places = self.known_places(caller, &gateways, id).await?;
-        let query = TraceQuery {
-            payment: id,
-            gateways: &gateways,
-            places: &places,
-            webhooks: &Webhooks::default(),
-            sealer: None,
-        };
-        let mut found = self.history.events_about(query).await.map_err(unreadable)?;
-        found.retain(|found| found.event.organization == caller.organization);
-        Ok(found)
+        let organization = Some(&caller.organization);
+        let found = self.history.events_at(&places, organization).await.map_err(unreadable)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let webhooks = &Webhooks::default();
+        let query = TraceQuery { payment: id, gateways: &gateways, places: &[], webhooks, sealer: None };
+        let _turn = self.turns.to_look().await?;
+        self.history.events_about(query, organization).await.map_err(unreadable)
     }
 
     /// Where the events of a payment stand in `events`, if the payment is known: then the journal is not looked through.
@@ -170,11 +174,22 @@ impl<L: Log> Api<L> {
         }
         let gateways = self.gateways_traced(caller, registry);
         let is_theirs = |gateway: &GatewayId| gateways.contains(gateway);
-        let found = self.history.quarantined(id, Some(&self.sealer), is_theirs).await;
+        let found = {
+            let _turn = self.turns.to_look().await?;
+            self.history.quarantined(id, Some(&self.sealer), is_theirs).await
+        };
         let (mut quarantined, unopened) = found.map_err(unreadable)?;
         quarantined.truncate(MOST);
         Ok((quarantined.into_iter().map(Into::into).collect(), unopened))
     }
+}
+
+/// What begins as an id of ours and can be none is nobody's, and nothing is read for it.
+fn can_be_an_id(id: &str, what: &'static str) -> Result<(), ApiError> {
+    let is_ours = id.starts_with("evt_") || id.starts_with("pay_");
+    let is_whole =
+        id.len() == ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if is_ours && !is_whole { Err(ApiError::NotFound(what)) } else { Ok(()) }
 }
 
 /// Whether the event is about one of the caller's clubs, or about all clubs of his organization.

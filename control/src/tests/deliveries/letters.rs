@@ -144,7 +144,7 @@ async fn a_redelivery_that_is_not_of_one_webhook_of_the_callers_is_not_written()
     for _ in 0..10 {
         rig.redeliver(r#"webhookId: "wh_1""#).await;
     }
-    let refused = rig.refused(r#"mutation { redeliver(input: { webhookId: "wh_1" }) { id } }"#).await;
+    let refused = rig.refused(ONE_MORE).await;
     assert_eq!((refused.code(), rig.wishes().await.len()), ("VALIDATION_ERROR", 10));
     rig.redeliver(r#"webhookId: "wh_2""#).await;
 }
@@ -173,10 +173,62 @@ async fn a_redelivery_is_followed_and_cancelled_and_those_of_others_are_not_ther
     assert_eq!(rig.owner(&shown).await["redelivery"], running);
     rig.owner(&format!("mutation {{ cancelRedelivery(id: \"{id}\") {{ id }} }}")).await;
     assert_eq!(rig.owner(&shown).await["redelivery"]["state"], "CANCELLED");
+    let now = rig.api().clock.wall();
+    rig.progress(id, &RedeliveryProgress { ended_at: Some(now), ..progress.clone() }).await;
+    let ended = rig.owner(&shown).await["redelivery"].clone();
+    assert_eq!(ended["state"], "COMPLETED", "its last stretch was under way");
+    assert!(ended["redelivered"] == 7 && ended["endedAt"].is_string(), "{ended}");
     rig.progress(id, &RedeliveryProgress { ended_at: Some(Timestamp(9_000)), ..progress }).await;
-    let ended = json!({ "state": "COMPLETED", "redelivered": 7, "endedAt": "1970-01-01T00:00:09Z" });
-    assert_eq!(rig.owner(&shown).await["redelivery"], ended, "its last stretch was under way");
+    assert_eq!(rig.refused(&shown).await.code(), "NOT_FOUND", "it ended long ago");
+    assert_eq!(pages(&rig, "redeliveries", "", 9, "id").await, made[1..]);
 }
+
+#[tokio::test]
+async fn a_letter_does_not_go_along_with_its_webhook_to_another_organization() {
+    let rig = seeded().await;
+    let (moved, other) = (rig.foreign_webhook().await, caller("OWNER", "org_2", None));
+    // It died about an event of org_1.
+    let letter = rig.bury(&moved, "evt_1", 1_000).await;
+    let all = rig.asked(other.clone(), "{ deadLetters { nodes { id } } }").await;
+    assert_eq!(all["deadLetters"]["nodes"], json!([]));
+    for query in [
+        format!(r#"{{ deadLetter(id: "{letter}") {{ id }} }}"#),
+        format!(r#"mutation {{ redeliver(input: {{ letterIds: ["{letter}"] }}) {{ id }} }}"#),
+    ] {
+        assert_eq!(rig.code(other.clone(), &query).await, Some("NOT_FOUND"), "{query}");
+    }
+    assert_eq!(rig.wishes().await, []);
+}
+
+#[tokio::test]
+async fn those_who_ask_at_once_get_no_more_redeliveries_than_one_who_asks_again_and_again() {
+    let rig = seeded().await;
+    let asked = (0..16).map(|_| rig.code(caller("OWNER", "org_1", None), ONE_MORE));
+    let refused = futures::future::join_all(asked).await;
+    let refused: Vec<_> = refused.into_iter().flatten().collect();
+    assert_eq!((refused, rig.wishes().await.len()), (vec!["VALIDATION_ERROR"; 6], 10));
+}
+
+#[tokio::test]
+async fn a_webhook_has_a_hundred_redeliveries_at_most_that_are_kept() {
+    let rig = seeded().await;
+    for _ in 0..100 {
+        let id = rig.wish("wh_1").await;
+        rig.api().history.cancel(&id).await.expect("written");
+    }
+    let refused = rig.refused(ONE_MORE).await;
+    assert_eq!((refused.code(), refused.field()), ("VALIDATION_ERROR", Some("webhookId")));
+    assert!(refused.to_string().contains("100 redeliveries within 30 days"), "{refused}");
+    let wishes = rig.wishes().await;
+    assert_eq!(wishes.len(), 100);
+    rig.redeliver(r#"webhookId: "wh_2""#).await;
+    // One of them is kept no more.
+    let long_ago = RedeliveryProgress { ended_at: Some(Timestamp(9_000)), ..RedeliveryProgress::NONE };
+    rig.progress(&wishes[0].id, &long_ago).await;
+    rig.redeliver(r#"webhookId: "wh_1""#).await;
+}
+
+const ONE_MORE: &str = r#"mutation { redeliver(input: { webhookId: "wh_1" }) { id } }"#;
 
 impl Rig {
     /// What a dispatcher writes down.

@@ -74,7 +74,7 @@ async fn who_may_not_see_a_webhook_does_not_listen_to_it() {
 }
 
 #[tokio::test]
-async fn who_listens_too_slowly_is_told_how_much_was_missed_and_goes_on() {
+async fn who_listens_too_slowly_is_told_so_without_a_number_and_goes_on() {
     let rig = seeded().await;
     let mut slow = listen(&rig, caller("OWNER", "org_1", None), "");
     assert!(slow.next().now_or_never().is_none());
@@ -98,11 +98,9 @@ async fn who_listens_too_slowly_is_told_how_much_was_missed_and_goes_on() {
     until(async || rig.api().attempts.loaded() == usize::try_from(last).ok()).await;
     let missed = slow.next().await.expect("an answer");
     let missed = error(&missed).expect("an error");
-    assert_eq!(
-        (missed.code(), missed.to_string().starts_with("6 of all")),
-        ("EVENTS_MISSED", true),
-        "{missed}"
-    );
+    assert_eq!(missed.code(), "EVENTS_MISSED");
+    let tells_how_much = missed.to_string().contains(|letter: char| letter.is_ascii_digit());
+    assert!(!tells_how_much, "how much others do is theirs: {missed}");
     assert_eq!(told(&mut slow).await, "wh_1 evt_7");
     assert_eq!(told(&mut slow).await, "wh_1 evt_8");
 }
