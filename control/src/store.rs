@@ -153,7 +153,7 @@ impl<L: Log> Store<L> {
         }
     }
 
-    /// Writes no more. When this returns, no write is in flight.
+    /// Writes no more, as [`Writer::step_down`].
     pub(crate) async fn step_down(&self) {
         self.writer.step_down().await;
     }

@@ -108,7 +108,8 @@ impl<L: Log> Writer<L> {
         self.active.send_replace(None);
     }
 
-    /// Writes no more. When this returns, no write is in flight.
+    /// Writes no more. When this returns, nobody waits for a write of ours. One whose caller went away may still land; if
+    /// it does so behind the next owner's marker, it is told by that.
     pub(crate) async fn step_down(&self) {
         self.depose();
         drop(self.turn.lock().await);

@@ -66,16 +66,10 @@ enum Stopped {
 
 /// Takes events for as long as this control writes payments; begins again where it stopped. Never ends.
 pub(super) async fn run<L: Log>(log: &L, ledger: &Ledger<L>, view: &View, taken: &watch::Sender<Positions>) {
-    let mut active = ledger.active();
-    loop {
-        // An error means that the ledger is gone, and so are we.
-        if active.wait_for(Option::is_some).await.is_err() {
-            return;
-        }
-        let deposed = async { drop(active.clone().wait_for(Option::is_none).await) };
+    while let Some(epoch) = ledger.activation().await {
         let stopped = tokio::select! {
             stopped = take_events(log, ledger, view, taken) => stopped,
-            () = deposed => continue,
+            () = ledger.deposition(epoch) => continue,
         };
         if let Err(error) = stopped {
             tracing::warn!(%error, "events are not taken into payments: trying again");

@@ -94,9 +94,15 @@ impl<L: Log> Ledger<L> {
         self.restore(&mut turn, epoch).await
     }
 
-    /// Tells whether this control writes payments.
-    pub(crate) fn active(&self) -> tokio::sync::watch::Receiver<Option<Epoch>> {
-        self.writer.active()
+    /// Waits until this control writes payments; under which epoch.
+    pub(super) async fn activation(&self) -> Option<Epoch> {
+        *self.writer.active().wait_for(Option::is_some).await.ok()?
+    }
+
+    /// Waits until it does not write under this epoch any more.
+    pub(super) async fn deposition(&self, epoch: Epoch) {
+        // An error means that the writer is gone, and so is its epoch.
+        let _ = self.writer.active().wait_for(|active| *active != Some(epoch)).await;
     }
 
     /// Whether it does.
@@ -104,7 +110,7 @@ impl<L: Log> Ledger<L> {
         self.writer.epoch().is_ok()
     }
 
-    /// Writes no more. When this returns, no write is in flight.
+    /// Writes no more, as [`Writer::step_down`].
     pub(crate) async fn step_down(&self) {
         self.writer.step_down().await;
     }

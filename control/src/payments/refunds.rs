@@ -14,7 +14,9 @@ use futures::stream::FuturesUnordered;
 use hookline_event_log::Log;
 use hookline_schemas::ids::RefundId;
 use hookline_schemas::money::Amount;
-use hookline_schemas::payment::{PaymentRecord, Refund, RefundIntent, RefundRequest, RefundState};
+use hookline_schemas::payment::{
+    NotRefundable, PaymentRecord, Refund, RefundIntent, RefundRequest, RefundState,
+};
 use hookline_schemas::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 
@@ -106,9 +108,12 @@ impl<L: Log> Refunds<L> {
         payment: &str,
         request: RefundRequest,
     ) -> Result<(PaymentRecord, Amount), ApiError> {
-        let not_refundable = |error: hookline_schemas::payment::NotRefundable| ApiError::Validation {
-            field: "amount",
-            details: error.to_string(),
+        let not_refundable = |error: NotRefundable| {
+            let field = match error {
+                NotRefundable::Above(_) => "amount",
+                NotRefundable::NotReceived(_) | NotRefundable::TooMany => "transactionId",
+            };
+            ApiError::Validation { field, details: error.to_string() }
         };
         let id = request.id.clone();
         let reserve = |payment: &mut PaymentRecord| payment.request_refund(request).map_err(not_refundable);
@@ -151,13 +156,13 @@ impl<L: Log> Refunds<L> {
 
     /// Asks CloudPayments for what is open, for as long as this control writes payments. Never ends.
     pub(super) async fn run(&self) {
-        let mut active = self.ledger.active();
-        while active.wait_for(Option::is_some).await.is_ok() {
-            let deposed = async { drop(active.clone().wait_for(Option::is_none).await) };
+        while let Some(epoch) = self.ledger.activation().await {
             tokio::select! {
                 () = self.make_all() => {}
-                () = deposed => {}
+                () = self.ledger.deposition(epoch) => {}
             }
+            // Whoever writes now may have asked for them.
+            self.fresh().clear();
         }
     }
 

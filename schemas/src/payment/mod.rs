@@ -1,8 +1,9 @@
 //! A payment as hookline knows it: what notifications have told of one transaction, put together.
 //!
 //! Notifications come in any order and any number of times. A record is therefore a union: taking an event twice, or
-//! two events the other way round, ends in the same record, and what it says (status, sums) is worked out from that
-//! each time. Nothing is counted up, so nothing can be counted twice.
+//! two events the other way round, ends in the same status and sums, which are worked out from it each time. Nothing is
+//! counted up, so nothing can be counted twice. (Of names that notifications of one payment contradict each other in,
+//! the first stays; they never do. A receipt that comes before its payment is not known to belong to it.)
 //!
 //! Format: a JSON object in `payments`, under [`PaymentRecord::key`]; unknown members are ignored.
 

@@ -112,7 +112,7 @@ async fn only_money_that_was_taken_goes_back() {
     shop.tell_all().await;
     shop.status_becomes(&id, "AUTHORIZED").await;
     let error = super::super::error(&shop.refund(&id, None).await).expect("it is held");
-    assert_eq!(error.code(), "VALIDATION_ERROR");
+    assert_eq!((error.code(), error.field()), ("VALIDATION_ERROR", Some("transactionId")));
     assert_eq!(shop.bank.requests_at("/payments/refund"), 0);
 }
 
