@@ -250,7 +250,7 @@ impl Taken {
         let mut puts = Vec::with_capacity(self.changed.len() + self.orphans.len());
         for key in &self.changed {
             if let Some(payment) = self.payments.get_mut(key) {
-                view.adopt_orphans(payment).await?;
+                view.adopt_orphans(payment, &self.orphans).await?;
                 puts.push(of_payment(payment));
             }
         }
@@ -260,5 +260,64 @@ impl Taken {
         };
         puts.extend(self.orphans.into_iter().map(orphan));
         Ok(puts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hookline_schemas::event::{Source, from_notification};
+    use hookline_schemas::gateway::{CheckPolicy, Gateway};
+    use hookline_schemas::ids::{ClubId, OrganizationId};
+    use hookline_schemas::notification::{BodyFormat, NotificationType, read_fields};
+    use hookline_schemas::time::Timestamp;
+
+    use super::*;
+
+    fn told(kind: NotificationType, body: &str) -> Event {
+        let gateway = Gateway {
+            id: GatewayId::new("gw_1"),
+            organization: OrganizationId::new("org_1"),
+            public_id: "pk_1".to_owned(),
+            api_secrets: Vec::new(),
+            default_club: ClubId::new("club_1"),
+            shared_url: false,
+            policy: CheckPolicy::lenient(),
+        };
+        let fields = read_fields(BodyFormat::Form, body.as_bytes()).expect("a form");
+        let source = Source {
+            gateway: &gateway,
+            kind,
+            format: BodyFormat::Form,
+            body: body.as_bytes(),
+            fields: &fields,
+            top_up_club: None,
+            accepted_at: Timestamp(1_800_000_000_000),
+        };
+        from_notification(source).expect("it is understood")
+    }
+
+    /// Nobody knows whose refund has failed, and the next event of the same batch says it.
+    #[tokio::test]
+    async fn a_batch_tells_of_a_refund_in_any_order() {
+        use NotificationType::{Fail, Pay, Refund};
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let view = View::open(directory.path()).await.expect("a view");
+        let paid = told(Pay, "TransactionId=700&Amount=100.00&Currency=RUB&Status=Completed&TestMode=0");
+        let failed = told(Fail, "TransactionId=900&Amount=30.00&OperationType=Refund&ReasonCode=5006");
+        let refunded = told(Refund, "TransactionId=900&PaymentTransactionId=700&Amount=30.00");
+        for order in [[&paid, &failed, &refunded], [&failed, &refunded, &paid], [&refunded, &paid, &failed]] {
+            let place = EventPlace { partition: 0, offset: 1 };
+            let batch: Vec<_> = order.into_iter().map(|event| (event.clone(), place)).collect();
+            let mut taken = Taken::read(&view, &batch).await.expect("a view");
+            for (event, place) in &batch {
+                taken.take(&view, event, *place).await.expect("a view");
+            }
+            let puts = taken.into_puts(&view).await.expect("a view");
+            let payments: Vec<PaymentRecord> =
+                puts.iter().filter_map(|put| decode(put.value.as_deref()?).ok()).collect();
+            let states: Vec<_> =
+                payments.iter().flat_map(|payment| &payment.refunds).map(|refund| refund.state).collect();
+            assert_eq!(states, [RefundState::Declined], "{order:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! Only the active control writes. One that was deposed without knowing may still write: what it writes behind the
 //! marker of the next one counts for nobody, and the next one writes it over.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -66,7 +67,7 @@ impl<L: Log> Ledger<L> {
         let before = self.view.payment(key).await?.ok_or(ApiError::NotFound("payment"))?;
         let mut payment = before.clone();
         let told = change(&mut payment)?;
-        self.view.adopt_orphans(&mut payment).await?;
+        self.view.adopt_orphans(&mut payment, &BTreeMap::new()).await?;
         if payment != before {
             page.write([of_payment(&payment)]).await?;
         }

@@ -280,11 +280,9 @@ impl<L: Log> Payments<L> {
         let ids: Vec<PaymentId> =
             events.iter().filter_map(payment_of).map(|data| data.payment_id.clone()).collect();
         let known = self.view.ids_among(ids).await.map_err(ApiError::from)?;
-        let known: HashMap<&PaymentId, &PaymentRecord> = known
-            .iter()
-            .filter(|known| known.gateway == gateway.id)
-            .map(|known| (&known.id, known))
-            .collect();
+        // By the Public ID, whatever gateway it was registered as then.
+        let known: HashMap<&PaymentId, &PaymentRecord> =
+            known.iter().map(|known| (&known.id, known)).collect();
         let is_known = |event: &Event| {
             payment_of(event).is_some_and(|data| {
                 known.get(&data.payment_id).is_some_and(|payment| has_heard_of(payment, event, data, gateway))

@@ -176,12 +176,17 @@ impl View {
         .await
     }
 
-    /// Takes into a payment what was told of its refunds before anybody knew whose they were.
-    pub(crate) async fn adopt_orphans(&self, payment: &mut PaymentRecord) -> Result<(), ViewError> {
+    /// Takes into a payment what was told of its refunds before anybody knew whose they were, long ago or just now.
+    pub(crate) async fn adopt_orphans(
+        &self,
+        payment: &mut PaymentRecord,
+        just_now: &BTreeMap<String, OrphanRefund>,
+    ) -> Result<(), ViewError> {
         let transactions = payment.refunds.iter().filter_map(|refund| refund.transaction_id.clone());
         for transaction_id in transactions.collect::<Vec<_>>() {
-            let orphan = self.entry(&OrphanRefund::key_of(&payment.gateway, &transaction_id)).await?;
-            if let Some(orphan) = orphan.and_then(|orphan| decode::<OrphanRefund>(&orphan).ok()) {
+            let key = OrphanRefund::key_of(&payment.gateway, &transaction_id);
+            let known = self.entry(&key).await?.and_then(|orphan| decode::<OrphanRefund>(&orphan).ok());
+            for orphan in known.iter().chain(just_now.get(&key)) {
                 payment.take_orphan(&transaction_id, orphan.state);
             }
         }

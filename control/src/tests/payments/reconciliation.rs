@@ -111,6 +111,22 @@ async fn a_refund_that_was_made_here_and_told_to_nobody_is_missing() {
     assert_eq!(payment["refunds"].as_array().map(Vec::len), Some(1));
 }
 
+/// A site that is registered again is another gateway, and its payments are the same.
+#[tokio::test]
+async fn what_was_known_of_a_site_is_known_when_it_is_registered_again() {
+    let mut shop = Shop::open().await;
+    let _ = shop.received().await;
+    let delete = "mutation($id: ID!) { deleteGateway(id: $id) }";
+    let _ = shop.ask(delete, json!({ "id": shop.gateway.to_string() })).await;
+    let again = shop.configure(r#"defaultClubId: "club_1""#).await;
+    assert_ne!(shop.gateway, again);
+    shop.gateway = again;
+    assert_eq!(shop.reconcile(true).await.missing_count, 0);
+    let totals =
+        shop.ask("{ clientTotals(clientId: \"client_1\") { totals { credited } } }", json!({})).await;
+    assert_eq!(totals["clientTotals"]["totals"], json!([{ "credited": "100.00" }]));
+}
+
 /// A hold that was taken days after it began is on no page of what began lately.
 #[tokio::test]
 async fn what_became_of_a_hold_is_asked_for_however_old_it_is() {
