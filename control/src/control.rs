@@ -125,8 +125,9 @@ impl<L: Log> Control<L> {
         Ok(Self { log, api })
     }
 
-    /// Takes part in who writes `control`, follows how webhooks do and what is attempted, and asks CloudPayments again where it could not
-    /// be asked, until it is stopped. When this returns, this control writes no more, and the next one may.
+    /// Takes part in who writes `control` and `payments`, follows how webhooks do, what is attempted and what becomes of
+    /// payments, and asks CloudPayments again where it could not be asked, until it is stopped. When this returns, this
+    /// control writes no more, and the next one may.
     ///
     /// # Errors
     ///

@@ -7,6 +7,7 @@ mod attempts;
 mod cloudpayments;
 mod control;
 mod error;
+mod events;
 mod graphql;
 mod http;
 mod identifiers;

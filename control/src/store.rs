@@ -20,6 +20,16 @@ use crate::writer::{NotPut, Put, Turn, Writer};
 /// What is known of the registry; nothing, until it has been read to its end.
 pub(crate) type Known = watch::Receiver<Option<Arc<Registry>>>;
 
+/// Everything that is known now.
+///
+/// # Errors
+///
+/// [`ApiError::Unavailable`] as long as the registry has not been read to its end.
+pub(crate) fn registry(known: &Known) -> Result<Arc<Registry>, ApiError> {
+    let not_read = || ApiError::Unavailable("the registry is still being read".to_owned());
+    known.borrow().clone().ok_or_else(not_read)
+}
+
 /// Reads from memory, writes to the log. Cheap to clone.
 pub(crate) struct Store<L: Log> {
     known: Known,
@@ -75,8 +85,7 @@ impl<L: Log> Store<L> {
     ///
     /// [`ApiError::Unavailable`] as long as the registry has not been read to its end.
     pub(crate) fn registry(&self) -> Result<Arc<Registry>, ApiError> {
-        let not_read = || ApiError::Unavailable("the registry is still being read".to_owned());
-        self.known.borrow().clone().ok_or_else(not_read)
+        registry(&self.known)
     }
 
     /// The epoch under which this control writes.

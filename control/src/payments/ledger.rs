@@ -106,7 +106,7 @@ impl<L: Log> Ledger<L> {
         let _ = self.writer.active().wait_for(|active| *active != Some(epoch)).await;
     }
 
-    /// Whether it does.
+    /// Whether this control writes payments.
     pub(crate) fn is_active(&self) -> bool {
         self.writer.epoch().is_ok()
     }

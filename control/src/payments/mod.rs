@@ -110,15 +110,6 @@ impl<L: Log> Payments<L> {
         }
     }
 
-    /// Whether everything has been taken into payments that stands below these ends.
-    #[cfg(test)]
-    pub(crate) fn has_taken(
-        &self,
-        ends: &[(hookline_event_log::Partition, hookline_event_log::Bounds)],
-    ) -> bool {
-        self.taken.borrow().have_passed(ends)
-    }
-
     /// As [`Ledger::take_over`].
     pub(crate) async fn take_over(&self, epoch: Epoch) -> Result<(), NotPut> {
         self.ledger.take_over(epoch).await

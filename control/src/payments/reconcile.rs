@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use hookline_event_log::{AppendError, Journal, JournalName, Log, Partition, ReadError, partition_of};
+use hookline_event_log::{AppendError, Journal, JournalName, Log, Partition, ReadError};
 use hookline_schemas::delivery::{decode, encode};
-use hookline_schemas::event::{Event, EventSource, EventType, Source, from_notification, partition_key};
+use hookline_schemas::event::{Event, EventSource, EventType, Source, from_notification};
 use hookline_schemas::gateway::Gateway;
 use hookline_schemas::ids::{EventId, GatewayId, Meaning, PaymentId};
 use hookline_schemas::money::Amount;
@@ -19,8 +19,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::Payments;
+use super::sites::site_of;
 use crate::cloudpayments::{Refused, Site, Transaction, as_notification};
 use crate::error::ApiError;
+use crate::events::hand_over;
 use crate::writer::{PATIENCE, Put};
 
 /// How long events that are in the log may take to become payments.
@@ -145,8 +147,7 @@ impl<L: Log> Payments<L> {
             return Err(ReconcileError::NotNow(standing_by));
         }
         let gateway = self.sites.gateway(&request.gateway)?;
-        let (public_id, secret) = self.sites.credentials(&request.gateway)?;
-        let site = Site { public_id: &public_id, secret: &secret };
+        let site = site_of(&gateway)?;
         let mut reconciled = Reconciled::default();
         for page in 1.. {
             let created = request.since..request.until;
@@ -207,7 +208,7 @@ impl<L: Log> Payments<L> {
         reconciled.transactions += transactions.len();
         for event in self.missing(gateway, transactions, reconciled).await? {
             if repair {
-                self.repair(&event).await?;
+                self.repair(gateway, &event).await?;
                 reconciled.repaired += 1;
             }
             reconciled.name(&event);
@@ -279,7 +280,7 @@ impl<L: Log> Payments<L> {
         self.events_are_taken().await?;
         let ids: Vec<PaymentId> =
             events.iter().filter_map(payment_of).map(|data| data.payment_id.clone()).collect();
-        let known = self.view.ids_among(ids).await.map_err(ApiError::from)?;
+        let known = self.view.with_ids(ids).await.map_err(ApiError::from)?;
         // By the Public ID, whatever gateway it was registered as then.
         let known: HashMap<&PaymentId, &PaymentRecord> =
             known.iter().map(|known| (&known.id, known)).collect();
@@ -323,7 +324,7 @@ impl<L: Log> Payments<L> {
     }
 
     /// Waits until everything has been taken into payments that is in the log now.
-    async fn events_are_taken(&self) -> Result<(), ReconcileError> {
+    pub(crate) async fn events_are_taken(&self) -> Result<(), ReconcileError> {
         let events = self.log.journal(JournalName::Events);
         let mut ends = Vec::with_capacity(usize::from(events.partitions()));
         for partition in (0..events.partitions()).map(Partition) {
@@ -338,19 +339,15 @@ impl<L: Log> Payments<L> {
 
     /// Appends the event, once Check knows that the top-up has been paid: the other way round a crash in between would
     /// leave that unsaid for ever. Durable when it returns.
-    async fn repair(&self, event: &Event) -> Result<(), ReconcileError> {
+    async fn repair(&self, gateway: &Gateway, event: &Event) -> Result<(), ReconcileError> {
         if matches!(event.event_type, EventType::PaymentReceived | EventType::PaymentAuthorized)
             && let Some(data) = payment_of(event).filter(|data| !data.test_mode)
+            && let Some(top_up) = self.top_up_of(gateway, data.invoice_id.as_deref()).await?
         {
-            let gateway = self.sites.gateway(&data.gateway)?;
-            if let Some(top_up) = self.top_up_of(&gateway, data.invoice_id.as_deref()).await? {
-                self.top_ups.tell_paid(&top_up).await?;
-            }
+            self.top_ups.tell_paid(&top_up).await?;
         }
         let events = self.log.journal(JournalName::Events);
-        let key = partition_key(event);
-        let partition = partition_of(key.as_bytes(), events.partitions());
-        let accepted = timeout(PATIENCE, events.append(partition, key.into(), event.encode().into())).await;
+        let accepted = timeout(PATIENCE, hand_over(&events, event)).await;
         let appending = accepted.map_err(|_| AppendError::NoSpace)??;
         timeout(PATIENCE, appending).await.unwrap_or(Err(AppendError::Unknown))?;
         Ok(())

@@ -21,7 +21,7 @@ use hookline_schemas::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 
 use super::ledger::Ledger;
-use super::sites::Sites;
+use super::sites::{Sites, site_of};
 use super::view::{Update, View, ViewError};
 use crate::cloudpayments::{CloudPayments, RefundRequest as Ask, Refused, Site, TransactionStatus};
 use crate::error::ApiError;
@@ -270,11 +270,14 @@ impl<L: Log> Refunds<L> {
         let Ok(transaction_id) = open.payment.transaction_id.parse() else {
             return Outcome::Declined("the payment has no transaction".to_owned());
         };
-        let (public_id, secret) = match self.sites.credentials(&open.payment.gateway) {
-            Ok(credentials) => credentials,
+        let gateway = match self.sites.gateway(&open.payment.gateway) {
+            Ok(gateway) => gateway,
             Err(error) => return Outcome::Unknown(error.to_string()),
         };
-        let site = Site { public_id: &public_id, secret: &secret };
+        let site = match site_of(&gateway) {
+            Ok(site) => site,
+            Err(error) => return Outcome::Unknown(error.to_string()),
+        };
         if tries.has_to_look(self.clock.now()) {
             match self.made_before(site, open, transaction_id).await {
                 Ok(Some(made)) => return Outcome::Made(made),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use hookline_registry::Registry;
 use hookline_schemas::gateway::Gateway;
 use hookline_schemas::ids::{GatewayId, OrganizationId};
-use hookline_schemas::secret::Secret;
 use hookline_schemas::time::Clock;
 
+use crate::cloudpayments::Site;
 use crate::error::ApiError;
-use crate::store::Known;
+use crate::store::{self, Known};
 
 /// Registered gateways, and those of the configuration.
 #[derive(Debug, Clone)]
@@ -20,25 +20,12 @@ pub(crate) struct Sites {
 }
 
 impl Sites {
-    /// The Public ID and the API secret that counts now.
-    ///
-    /// # Errors
-    ///
-    /// [`ApiError::Unavailable`] if the gateway has been removed, its secrets can't be opened, or CloudPayments has
-    /// accepted none of them.
-    pub(crate) fn credentials(&self, id: &GatewayId) -> Result<(String, Secret), ApiError> {
-        let gateway = self.gateway(id)?;
-        let secret = gateway.api_secrets.first().cloned();
-        let none =
-            || ApiError::Unavailable("the gateway has no API secret that CloudPayments accepts".to_owned());
-        Ok((gateway.public_id, secret.ok_or_else(none)?))
-    }
-
     /// A gateway as notifications are verified with it now, paused or not.
     ///
     /// # Errors
     ///
-    /// As [`Self::credentials`].
+    /// [`ApiError::NotFound`] if it has been removed; [`ApiError::Unavailable`] if its secrets can't be opened, or
+    /// CloudPayments has accepted none of them.
     pub(crate) fn gateway(&self, id: &GatewayId) -> Result<Gateway, ApiError> {
         if let Some(configured) = self.configured.iter().find(|gateway| gateway.id == *id) {
             return Ok(configured.clone());
@@ -75,7 +62,18 @@ impl Sites {
     }
 
     fn registry(&self) -> Result<Arc<Registry>, ApiError> {
-        let not_read = || ApiError::Unavailable("the registry is still being read".to_owned());
-        self.known.borrow().clone().ok_or_else(not_read)
+        store::registry(&self.known)
     }
+}
+
+/// Who asks CloudPayments for a gateway: by the newest API secret that counts.
+///
+/// # Errors
+///
+/// [`ApiError::Unavailable`] if it has none.
+pub(crate) fn site_of(gateway: &Gateway) -> Result<Site<'_>, ApiError> {
+    let none =
+        || ApiError::Unavailable("the gateway has no API secret that CloudPayments accepts".to_owned());
+    let secret = gateway.api_secrets.first().ok_or_else(none)?;
+    Ok(Site { public_id: &gateway.public_id, secret })
 }

@@ -16,9 +16,9 @@ use hookline_schemas::time::Clock;
 use tokio::time::timeout;
 
 use super::ledger::{Ledger, of_top_up};
-use super::sites::Sites;
+use super::sites::{Sites, site_of};
 use super::view::View;
-use crate::cloudpayments::{CloudPayments, Order, Refused, Site};
+use crate::cloudpayments::{CloudPayments, Order, Refused};
 use crate::error::ApiError;
 use crate::writer::{NotPut, PATIENCE};
 
@@ -45,7 +45,7 @@ impl<L: Log> TopUps<L> {
     ///
     /// # Errors
     ///
-    /// [`ApiError::AlreadyExists`] while the same can be paid already; [`ApiError::Unavailable`] if nothing was made;
+    /// [`ApiError::Duplicate`] while the same can be paid already; [`ApiError::Unavailable`] if nothing was made;
     /// [`ApiError::Declined`] if CloudPayments does not want it.
     pub(crate) async fn make(
         &self,
@@ -116,7 +116,7 @@ impl<L: Log> TopUps<L> {
     }
 
     async fn order_url(&self, top_up: &TopUpRecord) -> Result<String, ApiError> {
-        let (public_id, secret) = self.sites.credentials(&top_up.gateway)?;
+        let gateway = self.sites.gateway(&top_up.gateway)?;
         let order = Order {
             amount: top_up.amount,
             currency: &top_up.currency,
@@ -126,8 +126,7 @@ impl<L: Log> TopUps<L> {
             return_url: top_up.return_url.as_deref(),
             club_id: top_up.club_id.as_str(),
         };
-        let created =
-            self.cloudpayments.create_order(Site { public_id: &public_id, secret: &secret }, &order).await;
+        let created = self.cloudpayments.create_order(site_of(&gateway)?, &order).await;
         created.map(|order| order.url).map_err(|refused| match refused {
             Refused::Declined(reason) => ApiError::Declined(reason),
             refused @ (Refused::InvalidCredentials | Refused::Unavailable(_)) => {
@@ -138,10 +137,10 @@ impl<L: Log> TopUps<L> {
 
     /// The gateway's own page, told what is to be paid.
     fn page_url(&self, page: &str, top_up: &TopUpRecord) -> Result<String, ApiError> {
-        let (public_id, _) = self.sites.credentials(&top_up.gateway)?;
+        let gateway = self.sites.gateway(&top_up.gateway)?;
         let amount = top_up.amount.to_string();
         let mut parameters = vec![
-            ("publicId", public_id.as_str()),
+            ("publicId", gateway.public_id.as_str()),
             ("invoiceId", top_up.id.as_str()),
             ("accountId", &top_up.client_id),
             ("amount", &amount),

@@ -1,11 +1,12 @@
 //! Testing a webhook: an event for it alone, on the way that all events take.
 
 use async_graphql::SimpleObject;
-use hookline_event_log::{AppendError, Journal, Log, partition_of};
-use hookline_schemas::event::{Event, partition_key};
+use hookline_event_log::{AppendError, Log};
+use hookline_schemas::event::Event;
 use hookline_schemas::ids::WebhookId;
 
 use crate::error::ApiError;
+use crate::events::hand_over;
 use crate::graphql::Api;
 use crate::graphql::access::AnyWebhook;
 use crate::identifiers::new_id;
@@ -28,9 +29,7 @@ impl<L: Log> Api<L> {
     ) -> Result<WebhookTest, ApiError> {
         let (organization, club) = (webhook.organization().clone(), webhook.club().cloned());
         let event = Event::webhook_test(id, organization, club, self.clock.wall(), &new_id(""), version);
-        let key = partition_key(&event);
-        let partition = partition_of(key.as_bytes(), self.events.partitions());
-        let appending = self.events.append(partition, key.into(), event.encode().into()).await;
+        let appending = hand_over(&self.events, &event).await;
         appending.map_err(not_appended)?.await.map_err(not_appended)?;
         Ok(WebhookTest { event_id: event.id.to_string() })
     }

@@ -8,7 +8,7 @@ use tokio_rusqlite::rusqlite::types::Value;
 use tokio_rusqlite::rusqlite::{Connection, Result, params_from_iter};
 
 use super::Shown;
-use super::rows::{milliseconds, read, with_payment, with_top_up};
+use super::rows::{milliseconds, records, with_payment, with_top_up};
 
 /// What is asked for. Everything that is set has to be so.
 #[derive(Debug, Clone)]
@@ -144,9 +144,7 @@ fn page<R: DeserializeOwned>(
     listed: impl Fn(R) -> Result<Listed>,
 ) -> Result<Vec<Listed>> {
     let list = format!("SELECT record FROM {table} r {text} ORDER BY created_at DESC, id DESC LIMIT {most}");
-    let mut list = database.prepare_cached(&list)?;
-    let records = list.query_and_then(params_from_iter(values), |row| read(row.get_ref(0)?))?;
-    records.map(|record: Result<R>| listed(record?)).collect()
+    records(database, &list, params_from_iter(values))?.into_iter().map(listed).collect()
 }
 
 /// What both have.

@@ -24,7 +24,6 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_rusqlite::rusqlite::{self, OptionalExtension, params};
 
 pub(crate) use list::{Cursor, Listed, PaymentFilter};
-pub(crate) use rows::parameters_hash;
 pub(crate) use totals::Totals;
 
 use crate::error::ApiError;
@@ -193,7 +192,7 @@ impl View {
         Ok(())
     }
 
-    /// What this id is about: of a top-up, of a payment, or the number of a transaction.
+    /// What this id is about: a top-up, or a payment.
     pub(crate) async fn shown(
         &self,
         organization: &OrganizationId,
@@ -226,23 +225,19 @@ impl View {
         let (gateway, most) = (gateway.to_string(), i64::try_from(most).unwrap_or(i64::MAX));
         let find = "SELECT record FROM payments WHERE gateway = ?1 AND status = 'AUTHORIZED' \
                     AND (created_at, key) > (?2, ?3) AND created_at < ?4 ORDER BY created_at, key LIMIT ?5";
-        self.ask(move |database| {
-            let mut find = database.prepare_cached(find)?;
-            let (behind, before) = (rows::milliseconds(created_at), rows::milliseconds(before));
-            let held = params![gateway, behind, key, before, most];
-            find.query_and_then(held, |row| rows::read(row.get_ref(0)?))?.collect()
-        })
-        .await
+        let (behind, before) = (rows::milliseconds(created_at), rows::milliseconds(before));
+        self.ask(move |database| rows::records(database, find, params![gateway, behind, key, before, most]))
+            .await
     }
 
-    /// The top-up of these parameters that can still be paid, and whether it has been answered.
+    /// The top-up of the same parameters that can still be paid. One that nobody was answered counts for so long.
     pub(crate) async fn pending_twin(
         &self,
         top_up: &TopUpRecord,
         now: Timestamp,
         unanswered_for: Duration,
     ) -> Result<Option<TopUpId>, ViewError> {
-        let (organization, parameters) = (top_up.organization.to_string(), parameters_hash(top_up));
+        let (organization, parameters) = (top_up.organization.to_string(), rows::parameters_hash(top_up));
         let young = now.before(unanswered_for);
         self.ask(move |database| rows::pending_twin(database, &organization, parameters, now, young)).await
     }
@@ -255,13 +250,8 @@ impl View {
         most: usize,
     ) -> Result<Vec<PaymentRecord>, ViewError> {
         let (behind, most) = (behind.to_owned(), i64::try_from(most).unwrap_or(i64::MAX));
-        self.ask(move |database| {
-            let find =
-                "SELECT record FROM payments WHERE open_refunds > 0 AND key > ?1 ORDER BY key LIMIT ?2";
-            let mut find = database.prepare_cached(find)?;
-            find.query_and_then(params![behind, most], |row| rows::read(row.get_ref(0)?))?.collect()
-        })
-        .await
+        let find = "SELECT record FROM payments WHERE open_refunds > 0 AND key > ?1 ORDER BY key LIMIT ?2";
+        self.ask(move |database| rows::records(database, find, params![behind, most])).await
     }
 
     /// One page of what this filter lets through, the latest first.
@@ -287,15 +277,16 @@ impl View {
             .await
     }
 
-    /// The gateway's payments whose ids these are.
-    pub(crate) async fn ids_among(&self, ids: Vec<PaymentId>) -> Result<Vec<PaymentRecord>, ViewError> {
+    /// The payments whose ids these are.
+    pub(crate) async fn with_ids(&self, ids: Vec<PaymentId>) -> Result<Vec<PaymentRecord>, ViewError> {
         self.ask(move |database| {
-            let mut find = database.prepare_cached("SELECT record FROM payments WHERE id = ?1")?;
             let mut found = Vec::new();
             for id in &ids {
-                for record in find.query_and_then([id.as_str()], |row| rows::read(row.get_ref(0)?))? {
-                    found.push(record?);
-                }
+                found.extend(rows::records(
+                    database,
+                    "SELECT record FROM payments WHERE id = ?1",
+                    [id.as_str()],
+                )?);
             }
             Ok(found)
         })

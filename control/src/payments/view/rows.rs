@@ -7,7 +7,7 @@ use hookline_schemas::payment::{PaymentRecord, TopUpRecord};
 use hookline_schemas::time::Timestamp;
 use serde::de::DeserializeOwned;
 use tokio_rusqlite::rusqlite::types::{Type, ValueRef};
-use tokio_rusqlite::rusqlite::{Connection, Error, OptionalExtension, Result, Transaction, params};
+use tokio_rusqlite::rusqlite::{Connection, Error, OptionalExtension, Params, Result, Transaction, params};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Shown, Update};
@@ -157,23 +157,18 @@ pub(super) fn entry(database: &Connection, key: &str) -> Result<Option<Vec<u8>>>
 
 /// The payment with this key.
 pub(super) fn payment(database: &Connection, key: &str) -> Result<Option<PaymentRecord>> {
-    let mut find = database.prepare_cached("SELECT record FROM payments WHERE key = ?1")?;
-    find.query_row([key], |row| read(row.get_ref(0)?)).optional()
+    record(database, "SELECT record FROM payments WHERE key = ?1", [key])
 }
 
 /// What an id is about.
 pub(super) fn shown(database: &Connection, organization: &OrganizationId, id: &str) -> Result<Option<Shown>> {
-    let mut find =
-        database.prepare_cached("SELECT record FROM top_ups WHERE id = ?1 AND organization = ?2 LIMIT 1")?;
-    let top_up: Option<TopUpRecord> =
-        find.query_row([id, organization.as_str()], |row| read(row.get_ref(0)?)).optional()?;
-    if let Some(top_up) = top_up {
+    let asked = [id, organization.as_str()];
+    let top_up = "SELECT record FROM top_ups WHERE id = ?1 AND organization = ?2 LIMIT 1";
+    if let Some(top_up) = record(database, top_up, asked)? {
         return with_payment(database, top_up).map(Some);
     }
-    let mut find =
-        database.prepare_cached("SELECT record FROM payments WHERE id = ?1 AND organization = ?2 LIMIT 1")?;
-    let payment = find.query_row([id, organization.as_str()], |row| read(row.get_ref(0)?)).optional()?;
-    payment.map(|payment| with_top_up(database, payment)).transpose()
+    let payment = "SELECT record FROM payments WHERE id = ?1 AND organization = ?2 LIMIT 1";
+    record(database, payment, asked)?.map(|payment| with_top_up(database, payment)).transpose()
 }
 
 /// The payments that an id is about: an event's, a payment's own, a top-up's or another order's, with all its tries, or
@@ -189,19 +184,13 @@ pub(super) fn payments_about(
         "SELECT p.record FROM events e JOIN payments p ON p.key = e.payment WHERE e.id = ?1 AND p.organization = ?2",
         "SELECT record FROM payments WHERE id = ?1 AND organization = ?2",
     ] {
-        let mut find = database.prepare_cached(find)?;
-        for payment in find.query_and_then([id, organization.as_str()], |row| read(row.get_ref(0)?))? {
-            found.push(payment?);
-        }
+        found.extend(records(database, find, [id, organization.as_str()])?);
     }
-    let mut of_invoice = database.prepare_cached(
-        "SELECT record FROM payments WHERE gateway = ?1 AND invoice = ?2 ORDER BY created_at DESC LIMIT 100",
-    )?;
+    let of_invoice =
+        "SELECT record FROM payments WHERE gateway = ?1 AND invoice = ?2 ORDER BY created_at DESC LIMIT 100";
     for gateway in gateways {
         found.extend(payment(database, &PaymentRecord::key_of(gateway, id))?);
-        for payment in of_invoice.query_and_then([gateway.as_str(), id], |row| read(row.get_ref(0)?))? {
-            found.push(payment?);
-        }
+        found.extend(records(database, of_invoice, [gateway.as_str(), id])?);
     }
     found.retain(|payment: &PaymentRecord| payment.organization == *organization);
     Ok(found)
@@ -213,8 +202,7 @@ pub(super) fn with_top_up(database: &Connection, payment: PaymentRecord) -> Resu
     let alone = |payment| Shown { top_up: None, payment: Some(payment) };
     let Some(invoice) = &payment.invoice_id else { return Ok(alone(payment)) };
     let key = format!("{}{}/{invoice}", TopUpRecord::PREFIX, payment.gateway);
-    let mut find = database.prepare_cached("SELECT record FROM top_ups WHERE key = ?1")?;
-    let top_up: Option<TopUpRecord> = find.query_row([key], |row| read(row.get_ref(0)?)).optional()?;
+    let top_up = record(database, "SELECT record FROM top_ups WHERE key = ?1", [key])?;
     let Some(top_up) = top_up else { return Ok(alone(payment)) };
     let shown = with_payment(database, top_up)?;
     let is_the_one = shown.payment.as_ref().is_some_and(|taker| taker.key() == payment.key());
@@ -227,9 +215,8 @@ pub(super) fn with_payment(database: &Connection, top_up: TopUpRecord) -> Result
     let find = "SELECT record FROM payments WHERE gateway = ?1 AND invoice = ?2 \
                 ORDER BY CASE status WHEN 'CONFIRMED' THEN 0 WHEN 'AUTHORIZED' THEN 1 WHEN 'CANCELLED' THEN 2 \
                 ELSE 3 END, CASE WHEN status IN ('FAILED', 'PENDING') THEN -created_at ELSE created_at END, id LIMIT 1";
-    let mut find = database.prepare_cached(find)?;
-    let found = find.query_row([top_up.gateway.as_str(), top_up.id.as_str()], |row| read(row.get_ref(0)?));
-    Ok(Shown { payment: found.optional()?, top_up: Some(top_up) })
+    let payment = record(database, find, [top_up.gateway.as_str(), top_up.id.as_str()])?;
+    Ok(Shown { payment, top_up: Some(top_up) })
 }
 
 /// The top-up of these parameters that can still be paid: nobody has taken it, and it has been answered, or is young
@@ -262,26 +249,37 @@ pub(super) fn aged(
     let mut find = database.prepare_cached("SELECT key FROM payments WHERE created_at < ?1 LIMIT ?2")?;
     let payments = find.query_map(params![milliseconds(payments_before), most], |row| row.get(0))?;
     let payments = payments.collect::<Result<_>>()?;
-    let top_ups = |is_forgotten: bool, before: Timestamp| -> Result<Vec<TopUpRecord>> {
+    let top_ups = |is_forgotten: bool, before: Timestamp| {
         let find = "SELECT record FROM top_ups WHERE is_forgotten = ?1 AND expires_at < ?2 LIMIT ?3";
-        let mut find = database.prepare_cached(find)?;
-        let found = find
-            .query_and_then(params![is_forgotten, milliseconds(before), most], |row| read(row.get_ref(0)?))?;
-        found.collect()
+        records(database, find, params![is_forgotten, milliseconds(before), most])
     };
     let (ended, old) = (top_ups(false, ended_before)?, top_ups(true, payments_before)?);
     Ok(Aged { payments, ended, old })
 }
 
+/// The record that a statement finds, if it finds one.
+fn record<R: DeserializeOwned>(database: &Connection, find: &str, asked: impl Params) -> Result<Option<R>> {
+    database.prepare_cached(find)?.query_row(asked, |row| read(row.get_ref(0)?)).optional()
+}
+
+/// All records that a statement finds.
+pub(super) fn records<R: DeserializeOwned>(
+    database: &Connection,
+    find: &str,
+    asked: impl Params,
+) -> Result<Vec<R>> {
+    database.prepare_cached(find)?.query_and_then(asked, |row| read(row.get_ref(0)?))?.collect()
+}
+
 /// Reads a record as it stands in a row.
-pub(super) fn read<R: DeserializeOwned>(value: ValueRef<'_>) -> Result<R> {
+fn read<R: DeserializeOwned>(value: ValueRef<'_>) -> Result<R> {
     let corrupt = |error| Error::FromSqlConversionFailure(0, Type::Blob, error);
     let bytes = value.as_blob().map_err(|error| corrupt(error.into()))?;
     decode(bytes).map_err(|error| corrupt(error.into()))
 }
 
 /// What makes two top-ups the same: everything that was asked for. Two that differ have the same hash once in 2^64.
-pub(crate) fn parameters_hash(top_up: &TopUpRecord) -> i64 {
+pub(super) fn parameters_hash(top_up: &TopUpRecord) -> i64 {
     let TopUpRecord { gateway, club_id, client_id, amount, currency, description, return_url, .. } = top_up;
     let amount = amount.normalized().to_string();
     let parts = [

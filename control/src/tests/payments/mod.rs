@@ -12,9 +12,9 @@ mod watching;
 
 use std::time::Duration;
 
-use hookline_event_log::{Journal, JournalName, Log, partition_of};
+use hookline_event_log::{JournalName, Log};
 use hookline_load_tests::acquirer::{Acquirer, Paid, Payer, Posted, Site};
-use hookline_schemas::event::{Event, Source, from_notification, partition_key};
+use hookline_schemas::event::{Event, Source, from_notification};
 use hookline_schemas::gateway::{CheckPolicy, Gateway};
 use hookline_schemas::ids::{ClubId, GatewayId, OrganizationId};
 use hookline_schemas::notification::{BodyFormat, NotificationType, read_fields};
@@ -148,9 +148,7 @@ impl Shop {
 
     async fn append(&self, event: &Event) {
         let events = self.rig.log.journal(JournalName::Events);
-        let key = partition_key(event);
-        let partition = partition_of(key.as_bytes(), events.partitions());
-        let appending = events.append(partition, key.into(), event.encode().into()).await.expect("room");
+        let appending = crate::events::hand_over(&events, event).await.expect("room");
         appending.await.expect("durable");
     }
 
@@ -174,12 +172,7 @@ impl Shop {
 
     /// Waits until every event in the log has been taken.
     async fn taken(&self) {
-        let events = self.rig.log.journal(JournalName::Events);
-        let mut ends = Vec::new();
-        for partition in (0..events.partitions()).map(hookline_event_log::Partition) {
-            ends.push((partition, events.bounds(partition).await.expect("bounds")));
-        }
-        until(async || self.rig.api().payments.has_taken(&ends)).await;
+        self.rig.api().payments.events_are_taken().await.expect("they are taken");
     }
 
     /// What goes back, by refundPayment.

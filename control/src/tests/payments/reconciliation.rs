@@ -15,7 +15,7 @@ impl Shop {
 
     /// The events in the log, in the order of their offsets.
     async fn events(&self) -> Vec<Event> {
-        use hookline_event_log::{Offset, Partition, ReadLimit};
+        use hookline_event_log::{Journal, Offset, Partition, ReadLimit};
         let journal = self.rig.log.journal(JournalName::Events);
         let limit = ReadLimit { records: 10_000, bytes: 64 * 1024 * 1024 };
         let batch = journal.read(Partition(0), Offset::START, None, limit).await.expect("events");
