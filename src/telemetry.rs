@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use anyhow::Context;
+use hookline_telemetry::{Metric, describe};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -37,11 +38,19 @@ pub(crate) fn init_metrics() -> anyhow::Result<PrometheusHandle> {
         .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), &RECORDS))
         .and_then(PrometheusBuilder::install_recorder)
         .context("failed to set up metrics")?;
-    hookline_control::describe();
-    hookline_ingest::describe();
-    hookline_dispatcher::describe();
-    hookline_event_log::metrics::describe();
+    tables().for_each(describe);
     Ok(handle)
+}
+
+/// The table of each crate, in the order of the document.
+pub(crate) fn tables() -> impl Iterator<Item = &'static [Metric]> {
+    [
+        hookline_ingest::METRICS,
+        hookline_dispatcher::METRICS,
+        hookline_control::METRICS,
+        hookline_event_log::METRICS,
+    ]
+    .into_iter()
 }
 
 /// Resolves at SIGTERM or SIGINT.

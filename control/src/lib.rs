@@ -31,7 +31,7 @@ pub use http::BindError;
 pub use identity::{
     IdentityError, IssueRequest, KeyProblem, LocalKey, LocalKeyError, Role, local_key, make_key_file,
 };
-pub use metrics::describe;
+pub use metrics::METRICS;
 pub use payments::{MissingEvent, ReconcileError, ReconcileRequest, Reconciled};
 pub use plane::{ControlPlane, StartError};
 pub use settings::{CloudPaymentsSettings, PaymentSettings, Settings, TokenSettings};

@@ -1,6 +1,7 @@
 //! The metrics of the control plane: one table holds names and help.
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use hookline_telemetry::Metric;
+use metrics::{counter, gauge};
 
 const REQUESTS: &str = "hookline_control_requests_total";
 const RECONCILIATIONS: &str = "hookline_control_reconciliations_total";
@@ -8,20 +9,30 @@ const MISSING: &str = "hookline_control_missing_payments_total";
 const SOCKETS: &str = "hookline_control_sockets";
 const SOCKETS_ENDED: &str = "hookline_control_sockets_ended_total";
 
-/// Describes the metrics to the recorder.
-pub fn describe() {
-    describe_counter!(REQUESTS, "Requests, by outcome: ok, errors (GraphQL's), or why none was executed.");
-    describe_counter!(
+/// Every metric of this crate.
+pub const METRICS: &[Metric] = &[
+    Metric::counter(
+        REQUESTS,
+        &["outcome"],
+        "Requests, by outcome: ok, errors (GraphQL's), or why none was executed",
+    ),
+    Metric::counter(
         RECONCILIATIONS,
-        "Comparisons of a gateway's payments with CloudPayments', by outcome."
-    );
-    describe_counter!(
+        &["outcome"],
+        "Comparisons of a gateway's payments with CloudPayments', by outcome",
+    ),
+    Metric::counter(
         MISSING,
-        "What CloudPayments had and no notification had told of, by outcome: repaired or reported."
-    );
-    describe_gauge!(SOCKETS, "WebSockets of subscriptions that are open.");
-    describe_counter!(SOCKETS_ENDED, "WebSockets of subscriptions that were closed, by outcome: why.");
-}
+        &["outcome"],
+        "What CloudPayments had and no notification had told of, by outcome: repaired or reported",
+    ),
+    Metric::gauge(SOCKETS, &[], "WebSockets of subscriptions that are open"),
+    Metric::counter(
+        SOCKETS_ENDED,
+        &["outcome"],
+        "WebSockets of subscriptions that were closed, by outcome: why",
+    ),
+];
 
 /// A gateway's payments were compared; the outcome is one of a few words.
 pub(crate) fn reconciled(outcome: &'static str) {
@@ -75,7 +86,7 @@ mod tests {
     fn requests_are_counted_by_outcome() {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
-            describe();
+            hookline_telemetry::describe(METRICS);
             ["ok", "errors", "ok"].into_iter().for_each(|outcome| FrontMetrics::new().answered(outcome));
         });
         let told = recorder.handle().render();

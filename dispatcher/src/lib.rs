@@ -13,6 +13,6 @@ mod settings;
 mod shell;
 
 pub use endpoints::{ByHandError, EndpointState, EndpointStatus, Endpoints};
-pub use metrics::describe;
+pub use metrics::METRICS;
 pub use settings::{Settings, durations};
 pub use shell::{Dispatcher, DispatcherError};

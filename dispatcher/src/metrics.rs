@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use hookline_schemas::delivery::AttemptOutcome;
-use metrics::{
-    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-    histogram,
-};
+use hookline_telemetry::Metric;
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::core::{Core, Gauges};
 
@@ -27,28 +25,41 @@ const COMMITTED: &str = "hookline_dispatcher_committed";
 const REDELIVERED: &str = "hookline_dispatcher_redelivered_total";
 const UNRECORDED: &str = "hookline_dispatcher_attempts_unrecorded_total";
 
-/// Describes the metrics to the recorder.
-pub fn describe() {
-    describe_counter!(
+/// Every metric of this crate.
+pub const METRICS: &[Metric] = &[
+    Metric::counter(
         ATTEMPTS,
-        "Attempts, by outcome: delivered, or the reason of the failure (local: this machine's own)."
-    );
-    describe_histogram!(ATTEMPT_SECONDS, "How long attempts take.");
-    describe_histogram!(DELIVERY_SECONDS, "From the acceptance of an event to its 2xx.");
-    describe_counter!(EVENTS, "Events, by what they were: fetched, repeated, conflicting, unreadable.");
-    describe_counter!(WINDOW, "Deliveries below the watermark: planned, and settled by outcome.");
-    describe_counter!(LANES, "Parked deliveries: registered, and settled by outcome.");
-    describe_gauge!(DOWN, "Endpoints whose breaker is open.");
-    describe_gauge!(BACKLOGGED, "Lanes that are not drained.");
-    describe_gauge!(BACKLOG, "Deliveries in lanes that are not settled.");
-    describe_gauge!(IN_FLIGHT, "Attempts in flight.");
-    describe_gauge!(DISABLED, "Webhooks that get nothing until they are enabled.");
-    describe_gauge!(COMMITTED, "Offset below which every event of the partition is settled, as committed.");
-    describe_counter!(RECORDS, "Records written because a delivery could not be made at once, by kind.");
-    describe_counter!(DISABLINGS, "Webhooks disabled, by reason.");
-    describe_counter!(REDELIVERED, "Dead letters put into their lanes again.");
-    describe_counter!(UNRECORDED, "Attempts left out of the attempts journal because it was busy.");
-}
+        &["outcome"],
+        "Attempts, by outcome: delivered, or the reason of the failure (local: this machine's own)",
+    ),
+    Metric::histogram(ATTEMPT_SECONDS, &[], "How long attempts take"),
+    Metric::histogram(DELIVERY_SECONDS, &[], "From the acceptance of an event to its 2xx"),
+    Metric::counter(
+        EVENTS,
+        &["outcome"],
+        "Events, by what they were: fetched, repeated, conflicting, unreadable",
+    ),
+    Metric::counter(WINDOW, &["outcome"], "Deliveries below the watermark: planned, and settled by outcome"),
+    Metric::counter(LANES, &["outcome"], "Parked deliveries: registered, and settled by outcome"),
+    Metric::gauge(DOWN, &[], "Endpoints whose breaker is open"),
+    Metric::gauge(BACKLOGGED, &[], "Lanes that are not drained"),
+    Metric::gauge(BACKLOG, &[], "Deliveries in lanes that are not settled"),
+    Metric::gauge(IN_FLIGHT, &[], "Attempts in flight"),
+    Metric::gauge(DISABLED, &[], "Webhooks that get nothing until they are enabled"),
+    Metric::gauge(
+        COMMITTED,
+        &["partition"],
+        "Offset below which every event of the partition is settled, as committed",
+    ),
+    Metric::counter(
+        RECORDS,
+        &["kind"],
+        "Records written because a delivery could not be made at once, by kind",
+    ),
+    Metric::counter(DISABLINGS, &["reason"], "Webhooks disabled, by reason"),
+    Metric::counter(REDELIVERED, &[], "Dead letters put into their lanes again"),
+    Metric::counter(UNRECORDED, &[], "Attempts left out of the attempts journal because it was busy"),
+];
 
 /// A dead letter is put into its lane again.
 pub(crate) fn redelivered() {

@@ -23,6 +23,6 @@ mod verify;
 
 pub use directory::{DirectoryChanges, DirectoryFileError, load_directory_file};
 pub use gateways::{GatewayConflict, Gateways};
-pub use metrics::describe;
+pub use metrics::METRICS;
 pub use server::{BindError, Ingest};
 pub use settings::Settings;

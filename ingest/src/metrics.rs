@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hookline_schemas::notification::NotificationType;
-use metrics::{
-    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-    histogram,
-};
+use hookline_telemetry::Metric;
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::answer::{Accepted, Refusal};
 use crate::check::CheckCode;
@@ -19,18 +17,23 @@ const CONFLICTS: &str = "hookline_ingest_type_conflicts_total";
 const ANSWER_SECONDS: &str = "hookline_ingest_answer_seconds";
 const CONNECTIONS: &str = "hookline_ingest_connections";
 
-/// Describes the metrics to the recorder.
-pub fn describe() {
-    describe_counter!(VERIFIED, "Verified notifications, by type.");
-    describe_counter!(ANSWERS, "Answers, by outcome: appended, quarantined, check, or the refusal.");
-    describe_counter!(CHECKS, "Answered Checks, by code.");
-    describe_counter!(CONFLICTS, "Checks that held the fields of a made payment.");
-    describe_histogram!(
+/// Every metric of this crate.
+pub const METRICS: &[Metric] = &[
+    Metric::counter(VERIFIED, &["type"], "Verified notifications, by type"),
+    Metric::counter(
+        ANSWERS,
+        &["outcome"],
+        "Answers, by outcome: appended, quarantined, check, or the refusal",
+    ),
+    Metric::counter(CHECKS, &["code"], "Answered Checks, by code"),
+    Metric::counter(CONFLICTS, &[], "Checks that held the fields of a made payment"),
+    Metric::histogram(
         ANSWER_SECONDS,
-        "From the head of a request to its answer, by path: check or append."
-    );
-    describe_gauge!(CONNECTIONS, "Open connections.");
-}
+        &["path"],
+        "From the head of a request to its answer, by path: check or append",
+    ),
+    Metric::gauge(CONNECTIONS, &[], "Open connections"),
+];
 
 /// The handles.
 #[derive(Debug)]

@@ -15,13 +15,14 @@ mod error;
 mod fence;
 pub mod kafka;
 mod limits;
-pub mod metrics;
+mod metrics;
 mod ports;
 mod record;
 mod retention;
 
 pub use error::{AppendError, CommitError, LogFailure, OpenError, ReadError};
 pub use fence::{Fence, Verdict};
+pub use metrics::METRICS;
 pub use ports::{Appending, Journal, Log, Ownership, Reader, Table, TableWatch};
 pub use record::{
     Batch, Bounds, Change, Committed, Durability, Entry, Epoch, JournalName, Offset, Owned, OwnershipChange,
