@@ -1,6 +1,6 @@
 //! The log of the process: opened, declared and closed the same way over either backend.
 
-use hookline_event_log::embedded::{EmbeddedLog, EmbeddedOptions};
+use hookline_event_log::embedded::{Backups, EmbeddedLog, EmbeddedOptions};
 use hookline_event_log::kafka::{KafkaLog, KafkaOptions};
 use hookline_event_log::{Durability, Log, OpenError};
 use hookline_schemas::time::Clock;
@@ -19,6 +19,9 @@ pub(crate) trait Backend: Log {
     /// Opens it. Blocks until the log can be worked on.
     fn open(options: Self::Options, clock: Clock) -> Result<Self, OpenError>;
 
+    /// Copies of it, where they are not the backend's own affair.
+    fn backups(&self) -> Option<Backups>;
+
     /// Finishes what was accepted and lets go. Everything acknowledged is durable anyway.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
@@ -32,6 +35,10 @@ impl Backend for EmbeddedLog {
 
     fn open(options: EmbeddedOptions, clock: Clock) -> Result<Self, OpenError> {
         Self::open(options, clock)
+    }
+
+    fn backups(&self) -> Option<Backups> {
+        Some(self.backups())
     }
 
     async fn close(&self) {
@@ -48,6 +55,10 @@ impl Backend for KafkaLog {
 
     fn open(options: KafkaOptions, clock: Clock) -> Result<Self, OpenError> {
         Self::open(options, clock)
+    }
+
+    fn backups(&self) -> Option<Backups> {
+        None
     }
 
     async fn close(&self) {

@@ -65,6 +65,10 @@ enum Command {
     Trace(ask::trace::TraceArguments),
     /// Compare payments with CloudPayments', and repair what no notification has told of
     Reconcile(ask::reconcile::ReconcileArguments),
+    /// Ask the running process whether it is ready
+    Ready(ask::Asked),
+    /// Copy the log of the running process, and look through a copy
+    Backup(ask::backup::BackupArguments),
     /// Seal with a new key, and seal anew what the old one has sealed, while everything runs
     RotateKey(rotate_key::RotateKeyArguments),
     /// Issue tokens for the control plane, on a machine without an identity provider
@@ -115,6 +119,8 @@ fn main() -> ExitCode {
         Command::DeadLetters(wanted) => ask::ended(runtime.block_on(wanted.run())),
         Command::Trace(arguments) => ask::ended(runtime.block_on(ask::trace::run(arguments))),
         Command::Reconcile(arguments) => ask::ended(runtime.block_on(ask::reconcile::run(arguments))),
+        Command::Ready(asked) => ask::ended(runtime.block_on(ask::ready::run(asked))),
+        Command::Backup(arguments) => ask::ended(runtime.block_on(ask::backup::run(arguments))),
         Command::RotateKey(arguments) => rotate_key::ended(runtime.block_on(rotate_key::run(arguments))),
         Command::Token(wanted) => wanted.run(),
         Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),

@@ -152,7 +152,7 @@ struct Prepared<L: Log> {
     webhooks: watch::Sender<Arc<Webhooks>>,
 }
 
-impl<L: Log> Prepared<L> {
+impl<L: Backend> Prepared<L> {
     /// The sealer has the keys of the configuration, whatever the roles: each may have to open what another sealed.
     async fn new(
         log: &L,
@@ -241,6 +241,7 @@ impl<L: Log> Prepared<L> {
             endpoints,
             payments: Payments { reconcile, ..self.payments },
             sealing: Sealing { keys: self.keys.clone(), reseal },
+            backups: log.backups(),
         };
         let admin_stop = CancellationToken::new();
         tasks.spawn(reload::follow(file, self.keys, self.webhooks, admin_stop.clone()));

@@ -1,7 +1,8 @@
 //! The admin address: `/livez`, `/readyz`, `/metrics`, `/webhooks`. For operators; it tells nothing about
 //! payments. What does ([`payments`]) is told at the admin socket alone, to who may open that file; and only who may
-//! has keys read again ([`sealing`]).
+//! has keys read again ([`sealing`]), or the log copied ([`backups`]).
 
+mod backups;
 mod endpoints;
 mod payments;
 mod sealing;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::Either;
 use hookline_dispatcher::Endpoints;
+use hookline_event_log::embedded::Backups;
 use hookline_event_log::{Durability, Log};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -48,6 +50,7 @@ pub(crate) const CONTROL: &str = "control";
 /// Whether a role is ready.
 pub(crate) type Readiness = Box<dyn Fn() -> bool + Send + Sync>;
 
+pub(crate) use backups::{BackupAsked, BackupTold};
 pub(crate) use payments::{LettersAsked, Payments, Reconcile, RedeliveryAsked};
 pub(crate) use sealing::{Checked, KeyMeant, Reseal, Rotated, Sealing};
 pub(crate) use socket::AdminSocket;
@@ -68,6 +71,8 @@ pub(crate) struct Admin<L: Log> {
     pub(crate) payments: Payments<L>,
     /// What is changed at the socket alone.
     pub(crate) sealing: Sealing,
+    /// Copies of the log, at the socket alone; `None` over Kafka.
+    pub(crate) backups: Option<Backups>,
 }
 
 /// Where somebody came in.
@@ -185,6 +190,12 @@ impl<L: Log> Admin<L> {
             }
             _ if sealing::is_path(path) => {
                 Answer::text(StatusCode::FORBIDDEN, "keys are changed at the admin socket alone\n")
+            }
+            backups::PATH if door == Door::Socket => {
+                backups::answer(self.backups.as_ref(), method, body).await
+            }
+            backups::PATH => {
+                Answer::text(StatusCode::FORBIDDEN, "backups are made at the admin socket alone\n")
             }
             _ => Answer::text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /metrics and /webhooks\n"),
         };

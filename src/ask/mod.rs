@@ -1,9 +1,11 @@
-//! Asking a running process: `hookline dead-letters`, `hookline trace`, `hookline reconcile` and `hookline rotate-key`,
-//! over its admin socket.
+//! Asking a running process: `hookline dead-letters`, `hookline trace`, `hookline reconcile`, `hookline backup` and
+//! `hookline rotate-key`, over its admin socket.
 //!
-//! The process that has the log open answers; nothing here opens one.
+//! The process that has the log open answers; nothing here opens one, but `hookline backup verify` a copy.
 
+pub(crate) mod backup;
 pub(crate) mod dead_letters;
+pub(crate) mod ready;
 pub(crate) mod reconcile;
 pub(crate) mod trace;
 

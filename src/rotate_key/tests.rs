@@ -95,6 +95,7 @@ impl Machine {
             endpoints: None,
             payments: Payments { history, told: Told::nothing(), sealer: sealer.clone(), reconcile: None },
             sealing: Sealing { reseal: reseal(&sealer), keys: keys.clone() },
+            backups: None,
         };
         let listener = admin::bind(([127, 0, 0, 1], 0).into()).await.expect("bound");
         let socket = AdminSocket::bind(&config.admin_socket).await.expect("bound");

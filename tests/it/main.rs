@@ -3,6 +3,7 @@
 //! Everything stays on the loopback and in directories of its own, and is bounded in time. No child outlives
 //! its test.
 
+mod backup;
 mod bench;
 mod client;
 mod command_line;
@@ -10,6 +11,7 @@ mod control;
 mod dead_letters;
 mod delivery;
 mod demo;
+mod deploy;
 mod disk;
 mod faulty_disk;
 mod full_map;

@@ -4,13 +4,18 @@
 //! It owns the format of the whole: which databases there are and what `meta` says. It deliberately knows
 //! nothing of batches, offsets in memory or acknowledgements.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
+use std::io::PipeWriter;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, CommitToken, EnvOpenOptions, OnCommit, RoTxn, RwTxn, WithoutTls};
+use heed::{
+    CommitOrAbort, CommitToken, CompactionOption, EnvFlags, EnvOpenOptions, OnCommit, RoTxn, RwTxn,
+    WithoutTls,
+};
 
 use super::codec::{self, Corrupt, Encoder, FORMAT, Mark, StoredCursor};
 use super::directory::{self, DirectoryLock};
@@ -105,7 +110,7 @@ impl Environment {
         }
         let failed =
             |error: heed::Error| OpenError::Backend { path: path.clone(), reason: error.to_string() };
-        let lmdb = open_map(&path, map_size).map_err(failed)?;
+        let lmdb = open_map(&path, Access::Owner { map_size }).map_err(failed)?;
         let databases = open_databases(name, &lmdb).map_err(failed)?;
         directory::sync(&path)?;
         Ok(Self { name, data_file: path.join("data.mdb"), databases, lmdb, _lock: lock })
@@ -244,6 +249,12 @@ impl Environment {
         (self.lmdb.info().last_page_number as u64 + 1) * page_size
     }
 
+    /// Writes everything that is committed by now, without the free pages between it, as a file of the same kind.
+    /// A snapshot for as long as it takes.
+    pub(super) fn copy_into(&self, sink: PipeWriter) -> heed::Result<()> {
+        self.lmdb.copy_to_file(&mut File::from(OwnedFd::from(sink)), CompactionOption::Enabled)
+    }
+
     /// Makes it a log of another format.
     #[cfg(test)]
     pub(super) fn set_format(&self, format: u32) {
@@ -259,17 +270,38 @@ impl Environment {
     }
 }
 
+/// What an environment is opened for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Access {
+    /// To be this log's, up to this size.
+    Owner {
+        /// In bytes.
+        map_size: u64,
+    },
+    /// To be looked through, while nobody writes it.
+    Reader,
+}
+
 #[expect(
     unsafe_code,
     reason = "heed marks the opening of a memory map as unsafe, and there is no other way in"
 )]
-fn open_map(path: &Path, map_size: u64) -> heed::Result<heed::Env<WithoutTls>> {
-    let map_size = usize::try_from(map_size).unwrap_or(usize::MAX);
+pub(super) fn open_map(path: &Path, access: Access) -> heed::Result<heed::Env<WithoutTls>> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
-    options.map_size(map_size - map_size % LARGEST_PAGE).max_dbs(DATABASES).max_readers(READERS);
+    options.max_dbs(DATABASES).max_readers(READERS);
+    match access {
+        Access::Owner { map_size } => {
+            let map_size = usize::try_from(map_size).unwrap_or(usize::MAX);
+            options.map_size(map_size - map_size % LARGEST_PAGE);
+        }
+        // SAFETY: without LMDB's own lock nobody may write the file meanwhile, and nobody does (see `verify.rs`).
+        Access::Reader => unsafe {
+            options.flags(EnvFlags::READ_ONLY | EnvFlags::NO_LOCK);
+        },
+    }
     // SAFETY: the map is sound as long as nobody else changes the file. The directory is locked by a file
     // lock of ours, readable by its owner alone, and not on a network file system unless the operator
-    // insists; no flag switches LMDB's own locks or syncs off; preallocation changes no byte of the file.
+    // insists; no flag switches the owner's own locks or syncs off; preallocation changes no byte of the file.
     unsafe { options.open(path) }
 }
 
@@ -280,13 +312,39 @@ const DATABASES: u32 = 32;
 /// The reader threads, one snapshot each, and the opening.
 const READERS: u32 = 16;
 
+/// What the values of a database are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// Records of a journal.
+    Records,
+    /// Entries of a table.
+    Entries,
+    /// Ways to records or entries, without a checksum of their own.
+    Ways,
+    /// Positions with words beside them.
+    Cursors,
+    /// Numbers.
+    Numbers,
+}
+
+/// The databases of an environment, by name.
+pub(super) fn databases_of(name: EnvironmentName) -> impl Iterator<Item = (String, Holds)> {
+    let journals = name.journals().map(|journal| (journal.as_str().to_owned(), Holds::Records));
+    let tables = name.tables().flat_map(|table| {
+        let table = table.as_str();
+        [(table.to_owned(), Holds::Entries), (format!("{table}_by_version"), Holds::Ways)]
+    });
+    let others = [
+        ("parked_by_key", Holds::Ways),
+        ("cursors", Holds::Cursors),
+        ("positions", Holds::Numbers),
+        ("meta", Holds::Numbers),
+    ];
+    journals.chain(tables).chain(others.map(|(name, holds)| (name.to_owned(), holds)))
+}
+
 fn open_databases(name: EnvironmentName, lmdb: &heed::Env<WithoutTls>) -> heed::Result<Databases> {
-    let mut names: Vec<String> = name.journals().map(|journal| journal.as_str().to_owned()).collect();
-    for table in name.tables() {
-        names.push(table.as_str().to_owned());
-        names.push(format!("{}_by_version", table.as_str()));
-    }
-    names.extend(["parked_by_key", "cursors", "positions", "meta"].map(str::to_owned));
+    let names: Vec<String> = databases_of(name).map(|(name, _)| name).collect();
     let opened = lmdb
         .create_databases_and_commit(lmdb.write_txn()?, |opener, transaction| {
             let create = |name: &String| opener.create_database(transaction, Some(name));

@@ -8,6 +8,7 @@
 //! What an acknowledged append has survived: the process, the machine, the power; not the disk. After a
 //! crash a commit is there whole or not at all.
 
+mod backup;
 mod batch;
 mod codec;
 mod cursors;
@@ -29,6 +30,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod verify;
 mod writer;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,10 +39,12 @@ use std::thread::JoinHandle;
 use hookline_schemas::time::Clock;
 use tokio::sync::watch;
 
+pub use self::backup::{Backup, BackupError, BackupStatus, Backups};
 pub use self::journal::{EmbeddedJournal, EmbeddedReader};
 pub use self::options::EmbeddedOptions;
 pub use self::ownership::EmbeddedOwnership;
 pub use self::table::{EmbeddedTable, EmbeddedWatch};
+pub use self::verify::{Counted, VerifyError, verify};
 
 use self::cursors::Cursors;
 use self::environment::EnvironmentName;
@@ -69,6 +73,7 @@ struct Shared {
     log_writer: WriteQueue,
     attempts_writer: WriteQueue,
     readers: ReadQueue,
+    backups: Backups,
     log_ends: EndWatch,
     attempts_ends: EndWatch,
     released: Arc<Released>,
@@ -103,6 +108,11 @@ impl EmbeddedLog {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    /// Copies of the log, made while it runs.
+    pub fn backups(&self) -> Backups {
+        self.shared.backups.clone()
+    }
+
     /// Writes and answers what was accepted, refuses everything later, and lets go of the directory. When
     /// it returns, the log can be opened again.
     pub async fn close(&self) {
@@ -111,8 +121,9 @@ impl EmbeddedLog {
         let _ = self.shared.log_writer.accept(close()).await;
         let _ = self.shared.attempts_writer.accept(close()).await;
         self.shared.readers.close().await;
-        let threads =
+        let mut threads =
             std::mem::take(&mut *self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        threads.extend(self.shared.backups.close());
         ending::join(threads).await;
     }
 }

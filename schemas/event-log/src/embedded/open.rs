@@ -7,6 +7,7 @@ use hookline_schemas::time::Clock;
 use tokio::sync::watch;
 
 use super::Shared;
+use super::backup::Backups;
 use super::cursors::Cursors;
 use super::directory;
 use super::environment::{Environment, EnvironmentName};
@@ -65,8 +66,10 @@ pub(super) fn open(options: &EmbeddedOptions, clock: Clock, faults: Faults) -> R
     let log_writer = start_writer(options, &common, &log, Pace::AtOnce, faults)?;
     let pace = Pace::Lazily(options.lazy_sync);
     let attempts_writer = start_writer(options, &common, &attempts, pace, Faults::default())?;
+    let environments = Arc::new(Environments { log, attempts });
+    let backups = Backups::new(&environments, options.reserve, clock);
     let (readers, mut threads) =
-        readers::start(Environments { log, attempts }).map_err(|source| not_started(options, source))?;
+        readers::start(environments).map_err(|source| not_started(options, source))?;
     threads.extend([log_writer.thread, attempts_writer.thread]);
     Ok(Shared {
         counts: options.partitions,
@@ -75,6 +78,7 @@ pub(super) fn open(options: &EmbeddedOptions, clock: Clock, faults: Faults) -> R
         log_writer: log_writer.queue,
         attempts_writer: attempts_writer.queue,
         readers,
+        backups,
         log_ends: log_writer.ends,
         attempts_ends: attempts_writer.ends,
         released: common.released,

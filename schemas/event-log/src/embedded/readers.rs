@@ -46,10 +46,9 @@ pub(super) struct ReadQueue {
 }
 
 /// Starts the threads.
-pub(super) fn start(environments: Environments) -> std::io::Result<(ReadQueue, Vec<JoinHandle<()>>)> {
+pub(super) fn start(environments: Arc<Environments>) -> std::io::Result<(ReadQueue, Vec<JoinHandle<()>>)> {
     let (sender, receiver) = mpsc::channel(REQUESTS);
     let requests = Arc::new(Mutex::new(receiver));
-    let environments = Arc::new(environments);
     let mut threads = Vec::with_capacity(THREADS);
     for number in 0..THREADS {
         let requests = Arc::clone(&requests);

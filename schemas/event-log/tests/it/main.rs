@@ -1,5 +1,6 @@
 //! The logs as their users see them: the conformance suite on both, a naive model, and the kill.
 
+mod backup;
 mod conformance;
 mod crash;
 mod kafka;
