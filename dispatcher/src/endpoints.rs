@@ -1,11 +1,15 @@
 //! The endpoints as operators see them: their state, and what can be wanted of them by hand.
 
+use std::sync::Arc;
+
 use hookline_schemas::delivery::Disabled;
 use hookline_schemas::ids::WebhookId;
+use hookline_schemas::time::Clock;
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::core::ByHand;
+use crate::core::{ByHand, Waiting};
+use crate::metrics;
 
 /// Requests that wait for the dispatcher at most.
 const REQUESTS: usize = 64;
@@ -119,12 +123,32 @@ pub(crate) enum Request {
 #[derive(Debug, Clone)]
 pub struct Endpoints {
     requests: mpsc::Sender<Request>,
+    oldest: watch::Receiver<Arc<[Waiting]>>,
+    clock: Clock,
+}
+
+/// Those from another thread, as the dispatcher sees them.
+#[derive(Debug)]
+pub(crate) struct Operators {
+    /// What they want.
+    pub(crate) requests: mpsc::Receiver<Request>,
+    /// The endpoints with the oldest deliveries, for them to look at.
+    pub(crate) oldest: watch::Sender<Arc<[Waiting]>>,
 }
 
 impl Endpoints {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Request>) {
-        let (requests, receiver) = mpsc::channel(REQUESTS);
-        (Self { requests }, receiver)
+    pub(crate) fn new(clock: Clock) -> (Self, Operators) {
+        let (sender, requests) = mpsc::channel(REQUESTS);
+        let (told, oldest) = watch::channel(Arc::default());
+        (Self { requests: sender, oldest, clock }, Operators { requests, oldest: told })
+    }
+
+    /// The metrics of the 20 endpoints whose oldest deliveries have waited longest, as text for Prometheus. Series of
+    /// the others would have to vanish, which those of a recorder never do; so these families are not in it. The
+    /// dispatcher is not asked: it leaves word twice a second.
+    pub fn metrics(&self) -> String {
+        let oldest = Arc::clone(&self.oldest.borrow());
+        metrics::of_oldest(&oldest, self.clock.now())
     }
 
     /// Every endpoint, in the order of the ids.

@@ -173,7 +173,9 @@ impl<L: Log> Admin<L> {
             "/livez" => Answer::text(StatusCode::OK, "alive\n"),
             "/readyz" => self.readiness(),
             "/metrics" => {
-                let body = self.metrics.render();
+                // The dispatcher's families of which series vanish are not in the recorder.
+                let body = self.metrics.render()
+                    + &self.endpoints.as_ref().map_or_else(String::new, Endpoints::metrics);
                 Answer { status: StatusCode::OK, content_type: "text/plain; version=0.0.4", body }
             }
             _ if path == endpoints::PATH || path.starts_with("/webhooks/") => {

@@ -16,6 +16,7 @@ mod disk;
 mod faulty_disk;
 mod full_map;
 mod monitoring;
+mod many_webhooks;
 mod operators;
 mod payments;
 mod prometheus;

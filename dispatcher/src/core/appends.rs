@@ -11,7 +11,7 @@ use hookline_schemas::event::Event;
 use super::lane::{LaneDelivery, LaneSettled};
 use super::outcomes::{Attempt, Target};
 use super::window::Settled;
-use super::{Action, AppendKey, AttemptKey, Core, DeliveryKey, EndpointKey, Timer};
+use super::{Action, AppendKey, AttemptKey, Core, DeliveryKey, EndpointKey, ParkReason, Timer};
 
 /// How long to wait before a refused append is tried again.
 const APPEND_AGAIN: Duration = Duration::from_millis(500);
@@ -28,7 +28,7 @@ pub(super) struct Append {
 
 #[derive(Debug)]
 enum AppendRecord {
-    Parked(Arc<ParkedDelivery>),
+    Parked(Arc<ParkedDelivery>, ParkReason),
     Dead(Arc<DeadLetter>),
     /// Into `events`.
     Announcement(Arc<Event>),
@@ -68,7 +68,7 @@ impl Append {
     }
 
     fn is_parked(&self) -> bool {
-        matches!(self.record, AppendRecord::Parked(_))
+        matches!(self.record, AppendRecord::Parked(..))
     }
 }
 
@@ -78,10 +78,11 @@ impl Core {
         delivery: DeliveryKey,
         endpoint: EndpointKey,
         parked: ParkedDelivery,
+        why: ParkReason,
         detached: Option<AttemptKey>,
         actions: &mut Vec<Action>,
     ) {
-        let record = AppendRecord::Parked(Arc::new(parked));
+        let record = AppendRecord::Parked(Arc::new(parked), why);
         self.begin_append(Append { endpoint, record, origin: Origin::Window(delivery), detached }, actions);
     }
 
@@ -98,7 +99,7 @@ impl Core {
         parked.tries = delivery.tries;
         parked.last_failure = Some(failure);
         parked.webhooks_version = self.webhooks_version();
-        let record = AppendRecord::Parked(Arc::new(parked));
+        let record = AppendRecord::Parked(Arc::new(parked), ParkReason::ExceptionsFull);
         self.endpoint_mut(endpoint).parking += 1;
         self.begin_append(Append { endpoint, record, origin: Origin::Lane(offset), detached: None }, actions);
     }
@@ -165,8 +166,8 @@ impl Core {
         }
         let partition = self.endpoint(append.endpoint).partition;
         actions.push(match &append.record {
-            AppendRecord::Parked(parked) => {
-                Action::Park { append: key, partition, parked: Arc::clone(parked) }
+            AppendRecord::Parked(parked, why) => {
+                Action::Park { append: key, partition, parked: Arc::clone(parked), why: *why }
             }
             AppendRecord::Dead(letter) => Action::Bury { append: key, partition, letter: Arc::clone(letter) },
             AppendRecord::Announcement(event) => Action::Announce { append: key, event: Arc::clone(event) },
@@ -187,8 +188,14 @@ impl Core {
         let Some(append) = self.appends.remove(&key) else { return };
         let endpoint = append.endpoint;
         let is_parked = append.is_parked();
-        self.counts.parked_records += u64::from(is_parked);
-        self.counts.dead_letters += u64::from(matches!(append.record, AppendRecord::Dead(_)));
+        match &append.record {
+            AppendRecord::Parked(_, why) => {
+                self.counts.parked_records += 1;
+                self.counts.parked.count(*why);
+            }
+            AppendRecord::Dead(letter) => self.counts.bury(letter.reason),
+            AppendRecord::Announcement(_) => {}
+        }
         if is_parked {
             let state = self.endpoint_mut(endpoint);
             state.parking -= 1;
@@ -240,7 +247,7 @@ impl Core {
     fn attach(&mut self, attempt: AttemptKey, endpoint: EndpointKey, offset: Offset) {
         if self.late_successes.remove(&attempt) {
             self.strike(endpoint, offset);
-        } else if let Some(Attempt { target: Target::Detached { parked }, .. }) =
+        } else if let Some(Attempt { target: Target::Detached { parked, .. }, .. }) =
             self.attempts.get_mut(&attempt)
         {
             *parked = Some(offset);

@@ -16,6 +16,8 @@ pub(crate) enum Defect {
     DeposedBelieved,
     /// A lane that is taken over forgets one of the records that were not counted yet.
     RecordForgotten,
+    /// What is delivered is not counted.
+    DeliveryUncounted,
 }
 
 /// Whether this is broken now.

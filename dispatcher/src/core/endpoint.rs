@@ -11,11 +11,11 @@ use hookline_schemas::ids::WebhookId;
 use hookline_schemas::time::Timestamp;
 use hookline_schemas::webhook::Webhook;
 
-use super::DeliveryKey;
 use super::breaker::Breaker;
 use super::lane::Lane;
 use super::pace::{Concurrency, Rate};
 use super::remote::RemoteLane;
+use super::{DeliveryKey, ParkReason};
 
 /// After a hold that did not lead anywhere deliveries are parked at once for so many times as long: a window is
 /// no place to wait for a slow endpoint. Those who hold for a lane that they all share have to meet, so it is not
@@ -29,6 +29,8 @@ pub(crate) struct Endpoint {
     pub(crate) id: WebhookId,
     /// As of now; `None` once the webhook has been deleted.
     pub(crate) webhook: Option<Arc<Webhook>>,
+    /// Whether its webhook is: a look at all endpoints need not look at all webhooks.
+    paused: bool,
     /// Its partition of `parked`.
     pub(crate) partition: Partition,
     /// Attempts in flight, whatever they are for.
@@ -85,6 +87,7 @@ impl Endpoint {
         Self {
             id,
             webhook: None,
+            paused: false,
             partition,
             in_flight: 0,
             queue: VecDeque::new(),
@@ -124,12 +127,13 @@ impl Endpoint {
         if self.rate.as_ref().map(Rate::per_second) != per_second {
             self.rate = per_second.map(|per_second| Rate::new(per_second, now));
         }
+        self.paused = webhook.as_ref().is_some_and(|webhook| webhook.paused);
         self.webhook = webhook;
     }
 
     /// Whether somebody wants nothing to be sent for now.
     pub(crate) fn is_paused(&self) -> bool {
-        self.webhook.as_ref().is_some_and(|webhook| webhook.paused)
+        self.paused
     }
 
     /// Whether nothing is sent because somebody wants it so, or the endpoint has asked for it.
@@ -192,6 +196,19 @@ impl Endpoint {
             disabled: self.disabled,
             url: self.webhook.as_ref().map(|webhook| webhook.url_fingerprint()),
             ..LaneRecord::unknown(self.id.clone())
+        }
+    }
+
+    /// Why something can't be sent straight, where that is so.
+    pub(crate) fn obstacle(&self, now: Timestamp) -> ParkReason {
+        if self.is_halted() {
+            ParkReason::Halted
+        } else if !self.breaker.is_closed() {
+            ParkReason::Down
+        } else if self.is_resting(now) {
+            ParkReason::Local
+        } else {
+            ParkReason::Lane
         }
     }
 

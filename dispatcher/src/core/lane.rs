@@ -7,13 +7,14 @@
 mod settled;
 mod written;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hookline_event_log::Offset;
 use hookline_schemas::delivery::{LaneCounts, ParkedDelivery};
 use hookline_schemas::time::Timestamp;
 
+use super::defect::{self, Defect};
 pub(crate) use settled::LaneSettled;
 pub(crate) use written::Written;
 
@@ -52,8 +53,8 @@ pub(crate) struct Exception {
 pub(crate) struct Lane {
     ready: BTreeMap<Offset, LaneDelivery>,
     exceptions: BTreeMap<Offset, Exception>,
-    /// In flight, or on their way to the dead letters or to a new place; not settled.
-    busy: BTreeSet<Offset>,
+    /// In flight, or on their way to the dead letters or to a new place, with their deadlines; not settled.
+    busy: BTreeMap<Offset, Timestamp>,
     /// Settled above the cursor: out of order, or by a late 2xx before they were registered or loaded.
     struck: BTreeMap<Offset, LaneSettled>,
     /// What became of everything below the tail.
@@ -90,7 +91,7 @@ impl Lane {
         Self {
             ready: BTreeMap::new(),
             exceptions: BTreeMap::new(),
-            busy: BTreeSet::new(),
+            busy: BTreeMap::new(),
             struck: BTreeMap::new(),
             counts: LaneCounts::default(),
             counts_before: LaneCounts::default(),
@@ -111,7 +112,7 @@ impl Lane {
 
     /// How many deliveries are not settled, as the lane holds them.
     pub(crate) fn backlog(&self) -> u64 {
-        let in_place = self.busy.iter().filter(|offset| !self.exceptions.contains_key(offset)).count();
+        let in_place = self.busy.keys().filter(|offset| !self.exceptions.contains_key(offset)).count();
         self.unloaded + (self.ready.len() + in_place + self.exceptions.len()) as u64
     }
 
@@ -135,10 +136,25 @@ impl Lane {
         self.counts.registered == self.counts.settled() + self.backlog()
     }
 
+    /// Whether it holds nothing, at a glance.
+    pub(crate) fn is_empty(&self) -> bool {
+        let holds_none = self.ready.is_empty() && self.exceptions.is_empty() && self.busy.is_empty();
+        holds_none && self.unloaded == 0 && self.next_load >= self.tail
+    }
+
+    /// The deadline of what has waited longest, by where it stands; of what stands in the log alone it says nothing,
+    /// because something that waits before it is in memory.
+    pub(crate) fn oldest_deadline(&self) -> Option<Timestamp> {
+        let exception = self.exceptions.values().next().map(|exception| exception.deadline);
+        let busy = self.busy.values().next().copied();
+        let ready = self.ready.values().next().map(|delivery| delivery.parked.deadline);
+        [exception, busy, ready].into_iter().flatten().min()
+    }
+
     /// Everything below is settled, except the exceptions.
     pub(crate) fn cursor(&self) -> Offset {
         let unloaded = (self.next_load < self.tail).then_some(self.next_load);
-        let in_place = self.busy.iter().find(|offset| !self.exceptions.contains_key(offset)).copied();
+        let in_place = self.busy.keys().find(|offset| !self.exceptions.contains_key(offset)).copied();
         let ready = self.ready.keys().next().copied();
         [unloaded, in_place, ready].into_iter().flatten().min().unwrap_or(self.tail)
     }
@@ -230,7 +246,7 @@ impl Lane {
         }
         for (offset, parked) in records {
             let known = self.exceptions.contains_key(&offset)
-                || self.busy.contains(&offset)
+                || self.busy.contains_key(&offset)
                 || self.ready.contains_key(&offset);
             if offset >= self.tail || known || self.struck.contains_key(&offset) {
                 continue;
@@ -269,7 +285,7 @@ impl Lane {
     pub(crate) fn take_ready(&mut self, nth: usize) -> Option<(Offset, LaneDelivery)> {
         let offset = self.ready.keys().nth(nth).or_else(|| self.ready.keys().next_back()).copied()?;
         let delivery = self.ready.remove(&offset)?;
-        self.busy.insert(offset);
+        self.busy.insert(offset, delivery.parked.deadline);
         Some((offset, delivery))
     }
 
@@ -298,7 +314,7 @@ impl Lane {
         let idle = self
             .exceptions
             .iter()
-            .filter(|(offset, exception)| !exception.loading && !self.busy.contains(offset));
+            .filter(|(offset, exception)| !exception.loading && !self.busy.contains_key(offset));
         idle.map(|(offset, exception)| (*offset, time(exception))).min_by_key(|(_, at)| *at)
     }
 
@@ -322,7 +338,7 @@ impl Lane {
     pub(crate) fn take_exception(&mut self, offset: Offset) -> Option<u32> {
         let exception = self.exceptions.get_mut(&offset)?;
         exception.loading = false;
-        self.busy.insert(offset);
+        self.busy.insert(offset, exception.deadline);
         Some(exception.tries)
     }
 
@@ -354,7 +370,7 @@ impl Lane {
         if offset > self.cursor() {
             self.struck.insert(offset, how);
         }
-        *how.count_in(&mut self.counts) += 1;
+        *how.count_in(&mut self.counts) += u64::from(!defect::is(Defect::DeliveryUncounted));
         self.dirty = true;
         self.settled_since_put += 1;
     }
@@ -362,7 +378,7 @@ impl Lane {
     /// A late 2xx reached the receiver although the delivery had been parked: the copy need not go out.
     /// One that is in flight goes out all the same.
     pub(crate) fn strike(&mut self, offset: Offset) {
-        if self.busy.contains(&offset) || self.struck.contains_key(&offset) {
+        if self.busy.contains_key(&offset) || self.struck.contains_key(&offset) {
             return;
         }
         if self.ready.remove(&offset).is_some() || self.exceptions.contains_key(&offset) {
@@ -381,18 +397,19 @@ impl Lane {
         }
     }
 
-    /// Everything but what is in flight is given up because the webhook is no more.
-    pub(crate) fn cancel(&mut self) {
-        self.exceptions.retain(|offset, _| self.busy.contains(offset));
+    /// Everything but what is in flight is given up because the webhook is no more. Returns how much that is.
+    pub(crate) fn cancel(&mut self) -> u64 {
+        self.exceptions.retain(|offset, _| self.busy.contains_key(offset));
         let kept = self.exceptions.len() as u64;
-        let in_place = self.busy.iter().filter(|offset| !self.exceptions.contains_key(offset)).count() as u64;
+        let in_place = self.busy.keys().filter(|offset| !self.exceptions.contains_key(offset)).count() as u64;
         self.ready.clear();
         self.struck.clear();
         self.unloaded = 0;
         self.next_load = self.tail;
         let otherwise = self.counts.settled() - self.counts.cancelled;
-        self.counts.cancelled = self.counts.registered - otherwise - kept - in_place;
+        let cancelled = self.counts.registered - otherwise - kept - in_place;
         self.dirty = true;
+        cancelled.saturating_sub(std::mem::replace(&mut self.counts.cancelled, cancelled))
     }
 
     fn forget_below_cursor(&mut self) {

@@ -13,7 +13,7 @@ use super::lane::{Lane, LaneDelivery, LaneSettled, Place, READY_WHILE_DOWN, READ
 use super::outcomes::{Attempt, Target};
 use super::remote::NEARLY_CAUGHT_UP;
 use super::shard::LaneShard;
-use super::{Action, AttemptKey, Core, EndpointKey, Prepared, ResumedLane, Timer, schedule};
+use super::{Action, AttemptKey, Cancelled, Core, EndpointKey, Prepared, ResumedLane, Timer, Way, schedule};
 
 /// Deliveries after which a lane record is written without waiting for the interval.
 const SETTLED_PER_RECORD: u32 = 1_000;
@@ -56,7 +56,7 @@ impl Core {
         if endpoint.breaker.is_open() {
             endpoint.concurrency.restart();
         }
-        let Some(webhook) = endpoint.webhook.clone() else { return self.cancel(key) };
+        let Some(webhook) = endpoint.webhook.clone() else { return self.cancel(key, actions) };
         if record.url.is_some_and(|url| url != webhook.url_fingerprint()) {
             endpoint.disabled = None;
             self.start_anew(key);
@@ -99,15 +99,18 @@ impl Core {
             endpoint.last_parked = endpoint.last_parked.max(Some(offset));
         }
         let limit = if endpoint.is_down() { READY_WHILE_DOWN } else { READY_WHILE_SENDING };
-        let is_deleted = endpoint.webhook.is_none();
+        let deleted = endpoint.webhook.is_none().then(|| endpoint.id.clone());
         let Some(lane) = endpoint.owned_mut() else { return };
         // The lane record is younger than R: it has covered this record before.
         let known = offset < lane.tail();
+        let cancelled = deleted.map(|webhook| (webhook, Cancelled::one(&parked.event, parked.tries)));
         if !known {
             lane.register(offset, parked, place, limit);
         }
-        if is_deleted {
-            lane.cancel();
+        if let Some((webhook, what)) = cancelled
+            && lane.cancel() > 0
+        {
+            actions.push(Action::Cancelled { webhook, what });
         }
         let written = lane.written;
         let covered = known || written == Written::Active;
@@ -264,7 +267,7 @@ impl Core {
     ) {
         let Some(webhook) = self.endpoint(key).webhook.clone() else {
             self.give_back_permit(key, is_probe);
-            return self.settle_in_lane(key, offset, LaneSettled::Cancelled);
+            return self.cancel_in_lane(key, offset, &delivery, actions);
         };
         if delivery.parked.deadline <= self.now {
             self.give_back_permit(key, is_probe);
@@ -277,7 +280,7 @@ impl Core {
         let target = Target::Lane { offset, delivery };
         self.attempts
             .insert(attempt, Attempt { endpoint: key, deadline, is_probe, is_outdated: false, target });
-        actions.push(Action::Attempt { attempt, webhook, event, number });
+        actions.push(Action::Attempt { attempt, webhook, event, number, way: Way::Lane });
     }
 
     /// What a permit was taken for is not attempted after all.

@@ -5,13 +5,16 @@
 
 use std::sync::Arc;
 
+use hookline_event_log::Offset;
 use hookline_schemas::delivery::{AttemptOutcome, Disabled, DisabledReason, FailureReason};
 use hookline_schemas::event::Event;
 use hookline_schemas::ids::WebhookId;
 use hookline_schemas::webhook::{Webhook, Webhooks};
 
 use super::breaker::Breaker;
-use super::{Action, Core, EndpointKey};
+use super::lane::{Lane, LaneDelivery, LaneSettled};
+use super::window::Settled;
+use super::{Action, Cancelled, Core, DeliveryKey, EndpointKey};
 use crate::endpoints::ByHandError;
 
 /// What somebody wants of an endpoint.
@@ -42,6 +45,8 @@ impl Core {
     /// The webhooks as they are now.
     pub(super) fn take_webhooks(&mut self, webhooks: Arc<Webhooks>, actions: &mut Vec<Action>) {
         self.webhooks = Some(Arc::clone(&webhooks));
+        self.webhook_counts =
+            (webhooks.iter().count(), webhooks.iter().filter(|webhook| webhook.paused).count());
         for key in (0..self.endpoints.len()).map(|index| EndpointKey(index as u64)) {
             let now = self.now;
             let endpoint = self.endpoint_mut(key);
@@ -50,7 +55,7 @@ impl Core {
             endpoint.take_webhook(after.clone(), now);
             match (before, after) {
                 (Some(before), Some(after)) => self.change_webhook(key, &before, &after, actions),
-                (Some(_), None) => self.cancel(key),
+                (Some(_), None) => self.cancel(key, actions),
                 // It comes again under its id, perhaps elsewhere.
                 (None, Some(_)) => self.start_anew(key),
                 (None, None) => {}
@@ -102,12 +107,39 @@ impl Core {
     }
 
     /// The webhook is no more: its backlog is given up, in memory or not, but for what is in flight.
-    pub(super) fn cancel(&mut self, key: EndpointKey) {
+    pub(super) fn cancel(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
         let endpoint = self.endpoint_mut(key);
         endpoint.disabled = None;
-        if let Some(lane) = endpoint.owned_mut() {
-            lane.cancel();
+        let cancelled = endpoint.owned_mut().map_or(0, Lane::cancel);
+        if cancelled > 0 {
+            let webhook = endpoint.id.clone();
+            actions.push(Action::Cancelled { webhook, what: Cancelled::Backlog(cancelled) });
         }
+    }
+
+    /// The webhook of a delivery of the window is no more.
+    pub(super) fn cancel_in_window(&mut self, key: DeliveryKey, actions: &mut Vec<Action>) {
+        if let Some(delivery) = self.deliveries.get(&key) {
+            self.tell_cancelled(delivery.endpoint, &delivery.event.event, delivery.tries, actions);
+        }
+        self.settle(key, Settled::Cancelled);
+    }
+
+    /// The webhook of a delivery of its lane is no more.
+    pub(super) fn cancel_in_lane(
+        &mut self,
+        key: EndpointKey,
+        offset: Offset,
+        delivery: &LaneDelivery,
+        actions: &mut Vec<Action>,
+    ) {
+        self.tell_cancelled(key, &delivery.parked.event, delivery.tries, actions);
+        self.settle_in_lane(key, offset, LaneSettled::Cancelled);
+    }
+
+    fn tell_cancelled(&self, key: EndpointKey, event: &Event, tries: u32, actions: &mut Vec<Action>) {
+        let webhook = self.endpoint(key).id.clone();
+        actions.push(Action::Cancelled { webhook, what: Cancelled::one(event, tries) });
     }
 
     /// Sends nothing more until somebody enables it, and tells the organization's other webhooks. Whoever does

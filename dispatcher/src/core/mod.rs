@@ -10,12 +10,14 @@
 
 mod appends;
 mod breaker;
+mod counts;
 pub(crate) mod defect;
 mod endpoint;
 mod lane;
 mod lanes;
 mod life;
 mod loading;
+mod objective;
 mod outcomes;
 mod ownership;
 mod pace;
@@ -48,6 +50,7 @@ use rand::rngs::SmallRng;
 
 use appends::Append;
 use breaker::BreakerRules;
+pub(crate) use counts::{Cancelled, Counts, ParkReason, Way};
 use endpoint::{Endpoint, EndpointLane};
 use lane::Lane;
 pub(crate) use life::ByHand;
@@ -57,7 +60,7 @@ pub(crate) use pace::Rate;
 use planning::Delivery;
 use shard::LaneShard;
 pub(crate) use shard::RegisteredWords;
-pub(crate) use status::Gauges;
+pub(crate) use status::{Gauges, Position, Waiting};
 pub(crate) use tally::TallyRecord;
 pub(crate) use window::Totals;
 use window::Window;
@@ -182,9 +185,9 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) enum Action {
     /// One HTTP request.
-    Attempt { attempt: AttemptKey, webhook: Arc<Webhook>, event: Arc<Prepared>, number: u32 },
+    Attempt { attempt: AttemptKey, webhook: Arc<Webhook>, event: Arc<Prepared>, number: u32, way: Way },
     /// An append to `parked`.
-    Park { append: AppendKey, partition: Partition, parked: Arc<ParkedDelivery> },
+    Park { append: AppendKey, partition: Partition, parked: Arc<ParkedDelivery>, why: ParkReason },
     /// An append to `dead_letters`.
     Bury { append: AppendKey, partition: Partition, letter: Arc<DeadLetter> },
     /// A read of `parked` by endpoint.
@@ -200,6 +203,8 @@ pub(crate) enum Action {
     PutLane { endpoint: EndpointKey, partition: Partition, epoch: Epoch, record: LaneRecord },
     /// An append to `events`.
     Announce { append: AppendKey, event: Arc<Event> },
+    /// Nothing: it is to be told.
+    Cancelled { webhook: WebhookId, what: Cancelled },
     /// What became of [`Input::ByHand`].
     Answer { request: RequestKey, answer: Result<(), ByHandError> },
     /// A put of a piece of a tally into `lanes`.
@@ -226,27 +231,6 @@ pub(crate) enum Load {
     },
 }
 
-/// What the core counts, beside the totals of its windows. Since the start of the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Counts {
-    /// Events fetched.
-    pub(crate) fetched: u64,
-    /// Records of `events` that are not of this version.
-    pub(crate) unreadable: u64,
-    /// Events under a known id with another body; delivered.
-    pub(crate) conflicting: u64,
-    /// Records appended to `parked`.
-    pub(crate) parked_records: u64,
-    /// Records appended to `dead_letters`.
-    pub(crate) dead_letters: u64,
-    /// Lane records put.
-    pub(crate) lane_records: u64,
-    /// Webhooks disabled because their endpoints answered 410.
-    pub(crate) disabled_gone: u64,
-    /// Webhooks disabled because their endpoints were down for too long.
-    pub(crate) disabled_failing: u64,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     QuickRetry(DeliveryKey),
@@ -267,6 +251,8 @@ pub(crate) struct Core {
     lane_partitions: u16,
     random: SmallRng,
     webhooks: Option<Arc<Webhooks>>,
+    /// How many webhooks there are, and how many of them are paused.
+    webhook_counts: (usize, usize),
     windows: BTreeMap<Partition, Window>,
     shards: BTreeMap<Partition, LaneShard>,
     /// What is being drained for the next owner, with the drain's deadline.
@@ -305,6 +291,7 @@ impl Core {
             lane_partitions,
             random: SmallRng::seed_from_u64(seed),
             webhooks: None,
+            webhook_counts: (0, 0),
             windows: BTreeMap::new(),
             shards: BTreeMap::new(),
             revoking: BTreeMap::new(),

@@ -8,6 +8,7 @@ use super::breaker::Breaker;
 use super::defect::{self, Defect};
 use super::lane::{LaneDelivery, LaneSettled, READY_WHILE_DOWN};
 use super::life::is_gone;
+use super::objective::Standing;
 use super::pace::is_overload;
 use super::window::Settled;
 use super::{Action, AttemptKey, Core, DeliveryKey, EndpointKey, index_of, schedule};
@@ -43,6 +44,10 @@ pub(super) enum Target {
     Detached {
         /// Its record in `parked`, once the append has been acknowledged.
         parked: Option<Offset>,
+        /// How it stands to the objective, which it may still reach.
+        standing: Standing,
+        /// When its event was accepted.
+        accepted_at: Timestamp,
     },
     /// A delivery that is no longer ours: the end teaches the breaker, and settles nothing.
     Orphaned,
@@ -75,12 +80,16 @@ impl Core {
             Target::Lane { offset, delivery } => {
                 self.finish_lane_attempt(endpoint, offset, delivery, outcome, actions);
             }
-            Target::Detached { parked } if outcome.is_delivered() => match parked {
-                Some(offset) => self.strike(endpoint, offset),
-                // Remembered until the copy's append has been acknowledged.
-                None => drop(self.late_successes.insert(key)),
-            },
-            Target::Detached { .. } | Target::Orphaned => {}
+            Target::Detached { parked, standing, accepted_at } => {
+                self.judge_detached(standing, accepted_at, outcome);
+                match parked {
+                    _ if !outcome.is_delivered() => {}
+                    Some(offset) => self.strike(endpoint, offset),
+                    // Remembered until the copy's append has been acknowledged.
+                    None => drop(self.late_successes.insert(key)),
+                }
+            }
+            Target::Orphaned => {}
         }
         self.pump(endpoint, actions);
     }
@@ -164,6 +173,10 @@ impl Core {
     ) {
         if let Some(delivery) = self.deliveries.get_mut(&key) {
             delivery.last_failure = outcome.failure();
+            match outcome.failure() {
+                Some(reason) => delivery.standing.fail(reason.party()),
+                None => self.counts.judge(delivery.standing.delivered(delivery.age(self.now))),
+            }
         }
         match outcome {
             AttemptOutcome::Delivered { .. } => self.settle(key, Settled::Delivered),
@@ -172,6 +185,17 @@ impl Core {
             AttemptOutcome::Rejected { .. } if is_gone(outcome) => self.retry_or_park(key, actions),
             AttemptOutcome::Rejected { .. } => self.bury_from_window(key, DeadReason::Rejected, actions),
         }
+    }
+
+    /// The attempt was all that could still bring it in time.
+    fn judge_detached(&mut self, mut standing: Standing, accepted_at: Timestamp, outcome: &AttemptOutcome) {
+        self.counts.judge(match outcome.failure() {
+            None => standing.delivered(self.now.since(accepted_at)),
+            Some(reason) => {
+                standing.fail(reason.party());
+                standing.parked()
+            }
+        });
     }
 
     fn finish_lane_attempt(
@@ -184,9 +208,7 @@ impl Core {
     ) {
         match outcome {
             AttemptOutcome::Delivered { .. } => self.settle_in_lane(key, offset, LaneSettled::Delivered),
-            _ if self.endpoint(key).webhook.is_none() => {
-                self.settle_in_lane(key, offset, LaneSettled::Cancelled);
-            }
+            _ if self.endpoint(key).webhook.is_none() => self.cancel_in_lane(key, offset, &delivery, actions),
             AttemptOutcome::Rejected { reason } if !is_gone(outcome) => {
                 self.bury_from_lane(key, offset, &delivery, Some(*reason), DeadReason::Rejected, actions);
             }

@@ -206,7 +206,7 @@ impl Core {
     }
 
     /// The partitions that are ours.
-    fn owned(&self) -> impl Iterator<Item = (JournalName, Partition)> {
+    pub(crate) fn owned(&self) -> impl Iterator<Item = (JournalName, Partition)> {
         let events = self.windows.keys().map(|partition| (JournalName::Events, *partition));
         events.chain(self.shards.keys().map(|partition| (JournalName::Parked, *partition)))
     }
@@ -322,7 +322,10 @@ impl Core {
     }
 
     /// The lowest offset per partition that one of our lanes names.
-    fn least_of_lanes(&self, named: impl Fn(&Lane) -> Option<Offset>) -> BTreeMap<Partition, Offset> {
+    pub(super) fn least_of_lanes(
+        &self,
+        named: impl Fn(&Lane) -> Option<Offset>,
+    ) -> BTreeMap<Partition, Offset> {
         let mut least: BTreeMap<Partition, Offset> = BTreeMap::new();
         for endpoint in &self.endpoints {
             if let Some(offset) = endpoint.owned().and_then(&named) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hookline_event_log::{Epoch, JournalName, Offset, Partition};
-use hookline_schemas::delivery::{FailureReason, ParkedDelivery};
+use hookline_schemas::delivery::{FailureReason, ParkedDelivery, Party};
 use hookline_schemas::event::Event;
 use hookline_schemas::ids::EventId;
 use hookline_schemas::time::Timestamp;
@@ -14,10 +14,14 @@ use hookline_schemas::webhook::Webhooks;
 
 use super::endpoint::Route;
 use super::lane::Lane;
+use super::objective::Standing;
 use super::outcomes::{Attempt, Target};
 use super::repeats::Seen;
 use super::window::Settled;
-use super::{Action, AttemptKey, Core, DeliveryKey, EndpointKey, FetchedEvent, Prepared, Timer, schedule};
+use super::{
+    Action, AttemptKey, Core, DeliveryKey, EndpointKey, FetchedEvent, ParkReason, Prepared, Timer, Way,
+    schedule,
+};
 
 /// The one quick retry comes within this time, with full jitter.
 const QUICK_RETRY: Duration = Duration::from_millis(300);
@@ -52,6 +56,8 @@ pub(super) struct Delivery {
     pub(super) last_failure: Option<FailureReason>,
     /// When its event was fetched.
     pub(super) fetched_at: Timestamp,
+    /// How it stands to the objective.
+    pub(super) standing: Standing,
     /// What happens to it now.
     pub(super) state: State,
 }
@@ -67,6 +73,13 @@ pub(super) enum State {
     Attempting(AttemptKey),
     /// On its way into `parked` or `dead_letters`; the append settles it.
     Appending,
+}
+
+impl Delivery {
+    /// How long its event has been accepted.
+    pub(super) fn age(&self, now: Timestamp) -> Duration {
+        now.since(self.event.event.accepted_at)
+    }
 }
 
 impl Core {
@@ -99,7 +112,7 @@ impl Core {
                 None => {
                     self.counts.unreadable += 1;
                     if let Some(window) = self.windows.get_mut(&partition) {
-                        window.open(offset, 1, 0);
+                        window.open(offset, 1, 0, self.now);
                     }
                 }
             }
@@ -122,7 +135,7 @@ impl Core {
             Seen::New => {}
         }
         let matching: Vec<_> = webhooks.matching(&event).cloned().collect();
-        window.open(offset, matching.len(), bytes);
+        window.open(offset, matching.len(), bytes, event.accepted_at);
         if matching.is_empty() {
             return;
         }
@@ -130,6 +143,8 @@ impl Core {
         for webhook in matching {
             let endpoint = self.endpoint_of(&webhook.id);
             let key = DeliveryKey(self.new_key());
+            let route = self.route(endpoint);
+            let obstacle = (route != Route::Direct).then(|| self.endpoint(endpoint).obstacle(self.now));
             let delivery = Delivery {
                 partition,
                 offset,
@@ -138,11 +153,12 @@ impl Core {
                 tries: 0,
                 last_failure: None,
                 fetched_at: self.now,
+                standing: Standing::planned(obstacle, self.now.since(event.event.accepted_at)),
                 state: State::Queued,
             };
             self.deliveries.insert(key, delivery);
             self.budgets.push_back((self.now.after(self.settings.budget), key));
-            self.place(key, endpoint, actions);
+            self.place(key, endpoint, route, actions);
         }
     }
 
@@ -155,18 +171,25 @@ impl Core {
     }
 
     /// Sends a new delivery, queues it, or parks it; never before those that wait already.
-    fn place(&mut self, key: DeliveryKey, endpoint: EndpointKey, actions: &mut Vec<Action>) {
+    fn place(&mut self, key: DeliveryKey, endpoint: EndpointKey, route: Route, actions: &mut Vec<Action>) {
         let queue_length = self.settings.endpoint_queue;
-        let route = self.route(endpoint);
         let (share, now) = (self.dispatchers, self.now);
         let state = self.endpoint_mut(endpoint);
         if route == Route::Direct && state.queue.is_empty() && state.take_direct_permit(share, now) {
-            self.send(key, actions);
-        } else if route == Route::Park || state.queue.len() >= queue_length {
-            self.park_queue(endpoint, actions);
-            self.park(key, Timestamp(0), actions);
+            return self.send(key, actions);
+        }
+        let is_full = state.queue.len() >= queue_length;
+        let has_rate = state.rate.is_some();
+        if has_rate && let Some(delivery) = self.deliveries.get_mut(&key) {
+            delivery.standing.hold_back();
+        }
+        if route == Route::Park || is_full {
+            let state = self.endpoint(endpoint);
+            let why = if route == Route::Park { state.obstacle(now) } else { ParkReason::QueueFull };
+            self.park_queue(endpoint, why, actions);
+            self.park(key, why, Timestamp(0), actions);
         } else {
-            state.queue.push_back(key);
+            self.endpoint_mut(endpoint).queue.push_back(key);
             self.waits.push_back((now.after(self.settings.budget / QUEUE_SHARE), key));
             let state = self.endpoint(endpoint);
             if route == Route::Hold || state.rate_free_at(now).is_some() {
@@ -197,17 +220,20 @@ impl Core {
             match state.route(now) {
                 Route::Direct if state.take_direct_permit(share, now) => {}
                 Route::Direct | Route::Hold => return,
-                Route::Park => return self.park_queue(endpoint, actions),
+                Route::Park => {
+                    let why = state.obstacle(now);
+                    return self.park_queue(endpoint, why, actions);
+                }
             }
             self.endpoint_mut(endpoint).queue.pop_front();
             self.send(key, actions);
         }
     }
 
-    fn park_queue(&mut self, endpoint: EndpointKey, actions: &mut Vec<Action>) {
+    fn park_queue(&mut self, endpoint: EndpointKey, why: ParkReason, actions: &mut Vec<Action>) {
         while let Some(key) = self.first_queued(endpoint) {
             self.endpoint_mut(endpoint).queue.pop_front();
-            self.park(key, Timestamp(0), actions);
+            self.park(key, why, Timestamp(0), actions);
         }
     }
 
@@ -230,13 +256,13 @@ impl Core {
         delivery.state = State::Attempting(attempt);
         let (endpoint, event, number) = (delivery.endpoint, Arc::clone(&delivery.event), delivery.tries);
         let Some(webhook) = self.endpoint(endpoint).webhook.clone() else {
-            return self.settle(key, Settled::Cancelled);
+            return self.cancel_in_window(key, actions);
         };
         self.endpoint_mut(endpoint).in_flight += 1;
         let target = Target::Window(key);
         self.attempts
             .insert(attempt, Attempt { endpoint, deadline, is_probe: false, is_outdated: false, target });
-        actions.push(Action::Attempt { attempt, webhook, event, number });
+        actions.push(Action::Attempt { attempt, webhook, event, number, way: Way::Window });
     }
 
     /// An attempt of a window's delivery failed: once more quickly while the endpoint is healthy and the
@@ -255,7 +281,7 @@ impl Core {
             }
             self.start_timer(wait, Timer::QuickRetry(key));
         } else {
-            self.park(key, Timestamp(0), actions);
+            self.park_failed(key, actions);
         }
     }
 
@@ -274,8 +300,16 @@ impl Core {
         } else if is_open && endpoint.take_direct_permit(share, now) {
             self.send(key, actions);
         } else {
-            self.park(key, Timestamp(0), actions);
+            self.park_failed(key, actions);
         }
+    }
+
+    /// Parks what is not tried again here.
+    fn park_failed(&mut self, key: DeliveryKey, actions: &mut Vec<Action>) {
+        let failure = self.deliveries.get(&key).and_then(|delivery| delivery.last_failure);
+        let is_our_fault = failure.is_some_and(|reason| reason.party() == Party::Ours);
+        let why = if is_our_fault { ParkReason::Local } else { ParkReason::Failed };
+        self.park(key, why, Timestamp(0), actions);
     }
 
     /// Parks what waits for an endpoint whose permits do not come free, with all that waits behind it.
@@ -291,7 +325,7 @@ impl Core {
             } else if self.endpoint(endpoint).hold_ends(self.now).is_some() {
                 self.waits.push_back((self.now.after(self.settings.budget / QUEUE_SHARE), key));
             } else {
-                self.park_queue(endpoint, actions);
+                self.park_queue(endpoint, ParkReason::Permit, actions);
             }
         }
     }
@@ -312,7 +346,7 @@ impl Core {
         let hanging: BTreeSet<_> =
             self.deliveries.iter().filter(|(_, delivery)| hangs(delivery)).map(|(key, _)| *key).collect();
         for key in hanging {
-            self.end_wait(key, actions);
+            self.end_wait(key, ParkReason::WindowFull, actions);
         }
     }
 
@@ -329,7 +363,9 @@ impl Core {
             self.budgets.pop_front();
             match delivery.state {
                 State::Queued | State::Retrying if self.draining => {}
-                State::Queued | State::Retrying | State::Attempting(_) => self.end_wait(key, actions),
+                State::Queued | State::Retrying | State::Attempting(_) => {
+                    self.end_wait(key, ParkReason::Budget, actions);
+                }
                 State::Appending => {}
             }
         }
@@ -337,17 +373,18 @@ impl Core {
 
     /// Parks a delivery now, whatever it waits for. An attempt in flight runs on; its late 2xx strikes the
     /// parked copy.
-    fn end_wait(&mut self, key: DeliveryKey, actions: &mut Vec<Action>) {
+    fn end_wait(&mut self, key: DeliveryKey, why: ParkReason, actions: &mut Vec<Action>) {
         let Some(delivery) = self.deliveries.get(&key) else { return };
+        let (standing, accepted_at) = (delivery.standing, delivery.event.event.accepted_at);
         match delivery.state {
             State::Appending => {}
-            State::Queued | State::Retrying => self.park(key, Timestamp(0), actions),
+            State::Queued | State::Retrying => self.park(key, why, Timestamp(0), actions),
             State::Attempting(attempt) => {
                 let Some(attempt) = self.attempts.get_mut(&attempt) else { return };
-                attempt.target = Target::Detached { parked: None };
+                attempt.target = Target::Detached { parked: None, standing, accepted_at };
                 // A little later than the attempt ends, so that its end is known first.
                 let not_before = attempt.deadline.after(DEADLINE_SLACK);
-                self.park(key, not_before, actions);
+                self.park(key, why, not_before, actions);
             }
         }
     }
@@ -362,19 +399,20 @@ impl Core {
         let here = self.deliveries.iter().filter(|(_, delivery)| delivery.partition == partition);
         let parked: BTreeSet<_> = here.filter(|(_, delivery)| parks(delivery)).map(|(key, _)| *key).collect();
         for key in parked {
-            self.end_wait(key, actions);
+            self.end_wait(key, ParkReason::Handover, actions);
         }
     }
 
     /// Appends the delivery to its lane; the acknowledged append settles it.
-    fn park(&mut self, key: DeliveryKey, not_before: Timestamp, actions: &mut Vec<Action>) {
+    fn park(&mut self, key: DeliveryKey, why: ParkReason, not_before: Timestamp, actions: &mut Vec<Action>) {
         let Some(delivery) = self.deliveries.get_mut(&key) else { return };
         let detached = match delivery.state {
-            State::Attempting(attempt) => Some(attempt),
+            // One that has just failed runs on no more.
+            State::Attempting(attempt) => Some(attempt).filter(|attempt| self.attempts.contains_key(attempt)),
             State::Queued | State::Retrying | State::Appending => None,
         };
         delivery.state = State::Appending;
-        let endpoint = delivery.endpoint;
+        let (endpoint, standing) = (delivery.endpoint, delivery.standing);
         let (event, tries, last_failure) =
             (Arc::clone(&delivery.event), delivery.tries, delivery.last_failure);
         let Some(webhook) = self.endpoint(endpoint).webhook.clone() else {
@@ -382,8 +420,11 @@ impl Core {
             if let Some(attempt) = detached.and_then(|attempt| self.attempts.get_mut(&attempt)) {
                 attempt.target = Target::Orphaned;
             }
-            return self.settle(key, Settled::Cancelled);
+            return self.cancel_in_window(key, actions);
         };
+        if detached.is_none() {
+            self.counts.judge(standing.parked());
+        }
         let deadline = event.event.accepted_at.after(webhook.deadline.unwrap_or(self.settings.deadline));
         let webhook = webhook.id.clone();
         let event = event.event.clone();
@@ -391,7 +432,7 @@ impl Core {
         let parked =
             ParkedDelivery { webhook, event, tries, last_failure, not_before, deadline, webhooks_version };
         self.endpoint_mut(endpoint).parking += 1;
-        self.park_delivery(key, endpoint, parked, detached, actions);
+        self.park_delivery(key, endpoint, parked, why, detached, actions);
     }
 
     /// The delivery is settled.

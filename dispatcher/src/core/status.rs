@@ -1,26 +1,91 @@
-//! What the core tells of itself: counts, gauges, and the state of each endpoint.
+//! What the core tells of itself: counts, gauges, positions, and the state of each endpoint.
 
-use hookline_event_log::{Offset, Partition};
+use std::collections::{BTreeMap, BinaryHeap};
+
+use hookline_event_log::{JournalName, Offset, Partition};
 use hookline_schemas::delivery::{FailureReason, LaneCounts};
+use hookline_schemas::ids::WebhookId;
+use hookline_schemas::time::Timestamp;
 
 use super::breaker::Breaker;
 use super::endpoint::{Endpoint, EndpointLane};
-use super::{Core, Counts, EndpointKey, Totals};
+use super::lane::Lane;
+use super::{Core, Counts, EndpointKey, Totals, Window};
 use crate::endpoints::{EndpointState, EndpointStatus};
 
+/// So many endpoints are told by name: those whose oldest delivery has waited longest.
+const TOLD_BY_NAME: usize = 20;
+
 /// How things stand now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Gauges {
-    /// Endpoints whose breaker is open.
+    /// Endpoints that get their deliveries.
+    pub(crate) healthy: usize,
+    /// Endpoints that get their backlog, slowly at first.
+    pub(crate) half_open: usize,
+    /// Endpoints that are probed.
     pub(crate) down: usize,
-    /// Webhooks that are disabled.
+    /// Endpoints of webhooks that are paused.
+    pub(crate) paused: usize,
+    /// Endpoints of webhooks that are disabled.
     pub(crate) disabled: usize,
+    /// Attempts that those who get something may have in flight.
+    pub(crate) permits: usize,
     /// Lanes of ours that are not drained.
     pub(crate) backlogged: usize,
     /// Deliveries in lanes of ours that are not settled.
     pub(crate) backlog: u64,
     /// Attempts in flight.
     pub(crate) in_flight: usize,
+    /// Since when the oldest delivery waits that is not settled.
+    pub(crate) oldest: Option<Timestamp>,
+    /// The endpoints with the oldest deliveries, the oldest first.
+    pub(crate) oldest_lanes: Vec<Waiting>,
+    /// What became of the records of lanes, while they were ours.
+    pub(crate) lanes: LaneCounts,
+    /// By how many deliveries, or records, the counts of each partition of ours are wrong: never by one.
+    pub(crate) unaccounted: BTreeMap<(JournalName, Partition), u64>,
+}
+
+/// An endpoint with a backlog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// Its webhook.
+    pub(crate) webhook: WebhookId,
+    /// Since when its oldest delivery waits: the acceptance of its event, or the wish for its redelivery, as its
+    /// deadline tells.
+    pub(crate) since: Timestamp,
+    /// How many wait.
+    pub(crate) backlog: u64,
+}
+
+/// What of a partition is needed still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// Of which journal.
+    pub(crate) journal: JournalName,
+    /// Which partition.
+    pub(crate) partition: Partition,
+    /// Below this nothing is.
+    pub(crate) offset: Offset,
+    /// When what stands there was accepted, where that is known.
+    pub(crate) accepted_at: Option<Timestamp>,
+}
+
+/// The endpoints with the oldest deliveries, of all that are met.
+#[derive(Debug, Default)]
+struct Oldest(BinaryHeap<(Timestamp, EndpointKey, u64)>);
+
+impl Oldest {
+    fn meet(&mut self, since: Timestamp, endpoint: EndpointKey, backlog: u64) {
+        if self.0.len() < TOLD_BY_NAME {
+            self.0.push((since, endpoint, backlog));
+        } else if let Some(mut youngest) = self.0.peek_mut()
+            && since < youngest.0
+        {
+            *youngest = (since, endpoint, backlog);
+        }
+    }
 }
 
 impl Core {
@@ -36,24 +101,76 @@ impl Core {
         sum
     }
 
-    /// What became of the records of lanes, while they were ours.
-    pub(crate) fn lane_counts(&self) -> LaneCounts {
-        let lanes = self.endpoints.iter().filter_map(Endpoint::owned);
-        lanes.fold(self.counts_of_past_lanes, |sum, lane| sum.plus(&lane.gained()))
-    }
-
-    /// How things stand.
+    /// How things stand. One pass over the endpoints, however many there are.
     pub(crate) fn gauges(&self) -> Gauges {
-        let mut gauges = Gauges { in_flight: self.attempts.len(), ..Gauges::default() };
-        for endpoint in &self.endpoints {
-            gauges.down += usize::from(endpoint.breaker.is_open());
-            gauges.disabled += usize::from(endpoint.disabled.is_some());
-            if let Some(lane) = endpoint.owned() {
-                gauges.backlogged += usize::from(!lane.is_drained());
-                gauges.backlog += lane.backlog();
+        let mut gauges =
+            Gauges { in_flight: self.attempts.len(), lanes: self.counts_of_past_lanes, ..Gauges::default() };
+        let events = self.windows.iter().map(|(of, window)| ((JournalName::Events, *of), window.totals()));
+        gauges.unaccounted = events.map(|(of, totals)| (of, totals.unaccounted())).collect();
+        gauges.unaccounted.extend(self.shards.keys().map(|of| ((JournalName::Parked, *of), 0)));
+        let mut oldest = Oldest::default();
+        let (mut seen, mut seen_paused) = (0, 0);
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            if endpoint.webhook.is_some() {
+                seen += 1;
+                seen_paused += usize::from(endpoint.is_paused());
+                gauges.count_endpoint(endpoint);
+            }
+            let Some(lane) = endpoint.owned() else { continue };
+            let backlog = if lane.is_empty() { 0 } else { lane.backlog() };
+            gauges.count_lane(endpoint.partition, lane, backlog);
+            if backlog > 0 {
+                let since = lane.oldest_deadline().map(|deadline| self.waits_since(endpoint, deadline));
+                since.into_iter().for_each(|since| {
+                    oldest.meet(since, EndpointKey(index as u64), backlog);
+                });
             }
         }
+        // Webhooks for which nothing has come have no endpoint yet.
+        let (all, all_paused) = self.webhook_counts;
+        let unseen_paused = all_paused.saturating_sub(seen_paused);
+        let unseen = all.saturating_sub(seen).saturating_sub(unseen_paused);
+        gauges.paused += unseen_paused;
+        gauges.healthy += unseen;
+        gauges.permits += unseen * self.settings.endpoint_concurrency;
+        gauges.oldest_lanes = self.named(oldest);
+        let lanes = gauges.oldest_lanes.first().map(|waiting| waiting.since);
+        let windows = self.windows.values().filter_map(Window::oldest);
+        gauges.oldest = lanes.into_iter().chain(windows).min();
         gauges
+    }
+
+    /// Deadlines count from the acceptance of an event, or from the wish for a redelivery, by what its webhook says
+    /// of them now.
+    fn waits_since(&self, endpoint: &Endpoint, deadline: Timestamp) -> Timestamp {
+        let own = endpoint.webhook.as_ref().and_then(|webhook| webhook.deadline);
+        deadline.before(own.unwrap_or(self.settings.deadline))
+    }
+
+    fn named(&self, oldest: Oldest) -> Vec<Waiting> {
+        let named = |(since, endpoint, backlog): (Timestamp, EndpointKey, u64)| Waiting {
+            webhook: self.endpoint(endpoint).id.clone(),
+            since,
+            backlog,
+        };
+        oldest.0.into_sorted_vec().into_iter().map(named).collect()
+    }
+
+    /// Below what nothing is needed any more, of each partition that is ours.
+    pub(crate) fn needed(&self) -> Vec<Position> {
+        let events = self.windows.iter().map(|(partition, window)| Position {
+            journal: JournalName::Events,
+            partition: *partition,
+            offset: window.committed(),
+            accepted_at: window.oldest(),
+        });
+        let of_lanes = self.least_of_lanes(|lane| lane.needed_from);
+        let parked = self.shards.iter().map(|(partition, shard)| {
+            let committed = shard.committed();
+            let offset = of_lanes.get(partition).map_or(committed, |needed| committed.min(*needed));
+            Position { journal: JournalName::Parked, partition: *partition, offset, accepted_at: None }
+        });
+        events.chain(parked).collect()
     }
 
     /// The committed position of each partition of `events` that is ours.
@@ -85,14 +202,45 @@ impl Core {
     }
 }
 
-fn status(endpoint: &Endpoint, totals: Totals) -> EndpointStatus {
-    let state = match endpoint.breaker {
-        _ if endpoint.webhook.as_ref().is_some_and(|webhook| webhook.paused) => EndpointState::Paused,
+impl Gauges {
+    fn count_endpoint(&mut self, endpoint: &Endpoint) {
+        let permits = endpoint.concurrency.limit();
+        let (count, permits) = match state_of(endpoint) {
+            EndpointState::Active => (&mut self.healthy, permits),
+            EndpointState::Recovering => (&mut self.half_open, permits),
+            EndpointState::Down => (&mut self.down, 0),
+            EndpointState::Paused => (&mut self.paused, 0),
+            EndpointState::Disabled => (&mut self.disabled, 0),
+        };
+        *count += 1;
+        self.permits += permits;
+    }
+
+    fn count_lane(&mut self, partition: Partition, lane: &Lane, backlog: u64) {
+        let counts = lane.counts();
+        self.lanes = self.lanes.plus(&lane.gained());
+        self.backlogged += usize::from(!lane.is_empty());
+        self.backlog += backlog;
+        let unaccounted = counts.registered.abs_diff(counts.settled() + backlog);
+        // One lane's too many must not hide another's too few.
+        if unaccounted > 0 {
+            *self.unaccounted.entry((JournalName::Parked, partition)).or_default() += unaccounted;
+        }
+    }
+}
+
+fn state_of(endpoint: &Endpoint) -> EndpointState {
+    match endpoint.breaker {
+        _ if endpoint.is_paused() => EndpointState::Paused,
         _ if endpoint.disabled.is_some() => EndpointState::Disabled,
         Breaker::Open { .. } => EndpointState::Down,
         Breaker::HalfOpen => EndpointState::Recovering,
         Breaker::Closed { .. } => EndpointState::Active,
-    };
+    }
+}
+
+fn status(endpoint: &Endpoint, totals: Totals) -> EndpointStatus {
+    let state = state_of(endpoint);
     let (counts, backlog) = match &endpoint.lane {
         EndpointLane::Owned(lane) => (lane.counts(), lane.backlog()),
         EndpointLane::Remote(lane) => (lane.counts(), lane.counts().backlog()),

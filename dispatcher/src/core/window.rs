@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use hookline_event_log::{Epoch, Offset};
+use hookline_schemas::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::EndpointKey;
@@ -50,6 +51,7 @@ pub(crate) struct Totals {
 #[derive(Debug)]
 struct Slot {
     offset: Offset,
+    accepted_at: Timestamp,
     outstanding: usize,
     bytes: usize,
     totals: Totals,
@@ -109,17 +111,18 @@ impl Window {
     }
 
     /// Takes an event with this many deliveries.
-    pub(crate) fn open(&mut self, offset: Offset, deliveries: usize, bytes: usize) {
+    pub(crate) fn open(&mut self, offset: Offset, deliveries: usize, bytes: usize, accepted_at: Timestamp) {
         let planned = Totals { planned: deliveries as u64, ..Totals::default() };
         let settled = Vec::with_capacity(deliveries);
-        self.push(Slot { offset, outstanding: deliveries, bytes, totals: planned, settled });
+        self.push(Slot { offset, accepted_at, outstanding: deliveries, bytes, totals: planned, settled });
     }
 
     /// Takes an event that was there already, with those whom it concerns.
     pub(crate) fn repeat(&mut self, offset: Offset, endpoints: impl Iterator<Item = EndpointKey>) {
         let repeated = Totals { repeated: 1, ..Totals::default() };
         let settled = endpoints.map(|endpoint| (endpoint, Settled::Repeated)).collect();
-        self.push(Slot { offset, outstanding: 0, bytes: 0, totals: repeated, settled });
+        let accepted_at = Timestamp(0);
+        self.push(Slot { offset, accepted_at, outstanding: 0, bytes: 0, totals: repeated, settled });
     }
 
     fn push(&mut self, slot: Slot) {
@@ -163,6 +166,11 @@ impl Window {
     pub(crate) fn watermark(&self) -> Offset {
         let too_far = u64::from(defect::is(Defect::WatermarkTooFar));
         self.slots.front().map_or(self.fetched_to, |front| Offset(front.offset.0 + too_far))
+    }
+
+    /// When the event at the watermark was accepted; none, where everything that was fetched is settled.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.slots.front().map(|front| front.accepted_at)
     }
 
     /// What became of everything below the watermark.
@@ -227,18 +235,24 @@ impl Totals {
 
     /// One delivery is settled so.
     pub(crate) fn count(&mut self, how: Settled) {
+        let uncounted = how == Settled::Delivered && defect::is(Defect::DeliveryUncounted);
         *match how {
             Settled::Delivered => &mut self.delivered,
             Settled::Parked => &mut self.parked,
             Settled::Dead => &mut self.dead,
             Settled::Cancelled => &mut self.cancelled,
             Settled::Repeated => &mut self.repeated,
-        } += 1;
+        } += u64::from(!uncounted);
     }
 
     /// Whether every planned delivery is accounted for.
     pub(crate) fn add_up(&self) -> bool {
-        self.planned == self.delivered + self.parked + self.dead + self.cancelled
+        self.unaccounted() == 0
+    }
+
+    /// By how many deliveries what was planned differs from what was settled: never by one.
+    pub(crate) fn unaccounted(&self) -> u64 {
+        self.planned.abs_diff(self.delivered + self.parked + self.dead + self.cancelled)
     }
 }
 
@@ -262,7 +276,7 @@ mod tests {
             let mut offset = Offset(0);
             for (gap, deliveries) in events {
                 offset = Offset(offset.0 + gap);
-                window.open(offset, deliveries, 100);
+                window.open(offset, deliveries, 100, Timestamp(0));
                 if deliveries > 0 {
                     model.insert(offset, deliveries);
                 }
@@ -289,8 +303,8 @@ mod tests {
     fn commits_what_moved_and_again_what_failed() {
         let mut window = Window::new(Epoch(1), Offset(5), Totals::default(), 10);
         assert_eq!(window.begin_commit(), None);
-        window.open(Offset(5), 1, 10);
-        window.open(Offset(6), 0, 10);
+        window.open(Offset(5), 1, 10, Timestamp(0));
+        window.open(Offset(6), 0, 10, Timestamp(0));
         assert_eq!(window.begin_commit(), None);
         window.settle(Offset(5), EndpointKey(0), Settled::Delivered);
         assert_eq!(window.begin_commit(), Some(Offset(7)));
@@ -305,11 +319,11 @@ mod tests {
     #[test]
     fn is_bounded_in_events_and_bytes() {
         let mut window = Window::new(Epoch(1), Offset(0), Totals::default(), 10);
-        window.open(Offset(1), 1, 600);
+        window.open(Offset(1), 1, 600, Timestamp(0));
         assert!(window.has_room(2, 1_000) && !window.has_room(1, 1_000) && !window.has_room(2, 600));
-        (2..60).for_each(|offset| window.open(Offset(offset), 0, 600));
+        (2..60).for_each(|offset| window.open(Offset(offset), 0, 600, Timestamp(0)));
         assert!(window.has_room(2, 1_000), "what is settled behind the first takes no room");
-        (60..130).for_each(|offset| window.open(Offset(offset), 0, 600));
+        (60..130).for_each(|offset| window.open(Offset(offset), 0, 600, Timestamp(0)));
         assert!(!window.has_room(2, 1_000), "and does not grow for ever");
     }
 }

@@ -3,9 +3,12 @@
 //! Everything under way is a future in one set; each ends with inputs for the core. Nothing here decides.
 
 pub(crate) mod holdings;
+mod look;
 mod perform;
 mod readers;
+mod report;
 pub(crate) mod takeover;
+mod told;
 mod versions;
 pub(crate) mod watched;
 
@@ -24,24 +27,23 @@ use hookline_event_log::{
 use hookline_outbound::TlsError;
 use hookline_schemas::time::{Clock, Timestamp};
 use hookline_schemas::webhook::Webhooks;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Ended, Sender};
 use crate::core::{Action, AttemptKey, Core, Input};
-use crate::endpoints::{Endpoints, Request};
+use crate::endpoints::{Endpoints, Operators, Request};
 use crate::metrics::DispatcherMetrics;
 use crate::redelivery::{self, Redeliveries, Surroundings};
 use crate::settings::Settings;
 use holdings::{Grant, Holdings, Revoked, TakenOver};
+use look::{Looked, Looking};
 use perform::Performer;
 use readers::{Readers, Source};
+use report::REPORT_INTERVAL;
 use versions::{Gate, Known, Taken};
 use watched::WatchedLanes;
-
-/// How often the metrics are reported.
-const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// So many things are taken before connections get their turn. tokio's own budget would be used up by the first
 /// of what is under way; the rest, many thousands where much is parked at once, would be polled in vain each
@@ -78,6 +80,8 @@ enum Happened {
     Redelivered(redelivery::Job),
     /// Everything that was read has been settled; whether that is everything there is.
     Compared { is_everything: bool },
+    /// The log has been looked at.
+    Looked(Looked),
     /// The log can't be read.
     Failed(ReadError),
 }
@@ -93,7 +97,7 @@ pub struct Dispatcher<L: Log> {
     sender: Sender,
     ready: Arc<AtomicBool>,
     endpoints: Endpoints,
-    requests: mpsc::Receiver<Request>,
+    operators: Operators,
     until_drained: bool,
 }
 
@@ -111,9 +115,9 @@ impl<L: Log> Dispatcher<L> {
     ) -> Result<Self, DispatcherError> {
         let sender = Sender::new(&settings, clock)?;
         let ready = Arc::new(AtomicBool::new(false));
-        let (endpoints, requests) = Endpoints::new();
+        let (endpoints, operators) = Endpoints::new(clock);
         let until_drained = false;
-        Ok(Self { settings, log, webhooks, clock, sender, ready, endpoints, requests, until_drained })
+        Ok(Self { settings, log, webhooks, clock, sender, ready, endpoints, operators, until_drained })
     }
 
     /// Ends by itself once nothing is left: every event and every parked delivery of the log is delivered,
@@ -166,9 +170,10 @@ impl<L: Log> Dispatcher<L> {
             watch: Some(self.log.table(TableName::Lanes).watch(&all_lanes)),
             clock: self.clock,
             metrics: DispatcherMetrics::new(),
-            reported_at: Timestamp(0),
+            report_due: Timestamp(0),
             ready: self.ready,
-            requests: self.requests,
+            operators: self.operators,
+            looking: Looking::default(),
             dispatchers: NonZeroU32::MIN,
             repeat_memory: self.settings.repeat_memory,
             drained: self.until_drained.then_some(Drained::NotYet),
@@ -193,9 +198,10 @@ struct Shell<L: Log> {
     watch: Option<<L::Table as Table>::Watch>,
     clock: Clock,
     metrics: DispatcherMetrics,
-    reported_at: Timestamp,
+    report_due: Timestamp,
     ready: Arc<AtomicBool>,
-    requests: mpsc::Receiver<Request>,
+    operators: Operators,
+    looking: Looking,
     /// How many there are, as the core knows it.
     dispatchers: NonZeroU32,
     repeat_memory: usize,
@@ -252,7 +258,7 @@ impl<L: Log> Shell<L> {
                 change = self.performer.lanes.next() => self.change_ownership(JournalName::Parked, change),
                 change = self.performer.events.next() => self.change_ownership(JournalName::Events, change),
                 Some(seen) = next_change(&mut self.watch) => self.see_lanes(seen)?,
-                Some(request) = self.requests.recv() => self.answer(request),
+                Some(request) = self.operators.requests.recv() => self.answer(request),
                 Ok(()) = webhooks.changed() => self.take_webhooks(),
                 fetched = self.readers.next(), if self.readers.are_reading() => {
                     if let Some(input) = fetched? {
@@ -426,6 +432,7 @@ impl<L: Log> Shell<L> {
                     is_everything && self.redeliveries.are_idle() && self.core.settled_positions().is_some();
                 self.drained = Some(if settled { Drained::Yes } else { Drained::NotYet });
             }
+            Happened::Looked(looked) => self.take_look(looked),
             Happened::Failed(error) => return Err(error.into()),
         }
         Ok(())
@@ -471,23 +478,6 @@ impl<L: Log> Shell<L> {
                 self.give_up_redeliveries(journal, partition);
                 self.show_lanes(journal, partition);
             }
-        }
-    }
-
-    fn report(&mut self) {
-        let now = self.clock.now();
-        if now.since(self.reported_at) >= REPORT_INTERVAL {
-            self.reported_at = now;
-            self.metrics.report(&self.core);
-            self.look_whether_drained();
-        }
-    }
-
-    fn look_whether_drained(&mut self) {
-        let is_asked = self.drained == Some(Drained::NotYet) && self.ready.load(Ordering::Acquire);
-        if is_asked && let Some(positions) = self.core.settled_positions() {
-            self.drained = Some(Drained::Comparing);
-            self.under_way.push(self.performer.compare(positions));
         }
     }
 }

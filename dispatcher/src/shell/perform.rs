@@ -10,19 +10,24 @@ use hookline_event_log::{
     AppendError, Appending, Epoch, Journal, JournalName, Log, Offset, Ownership, Partition, ReadError,
     ReadLimit, Table, TableName, partition_of,
 };
-use hookline_schemas::delivery::{AttemptRecord, LaneRecord, OwnerMarker, ParkedDelivery, decode, encode};
-use hookline_schemas::event::partition_key;
+use hookline_schemas::delivery::{
+    AttemptOutcome, AttemptRecord, LaneRecord, OwnerMarker, ParkedDelivery, decode, encode,
+};
+use hookline_schemas::event::{Event, EventType, partition_key};
 use hookline_schemas::ids::{EventId, WebhookId};
 use hookline_schemas::time::{Clock, Timestamp};
+use hookline_schemas::webhook::Webhook;
 use tokio::sync::oneshot;
 
-use super::Happened;
 use super::holdings::Grant;
 use super::takeover::{take_over_events, take_over_lanes, tally_partition};
+use super::{Happened, told};
 use crate::attempt::{Ended, Sender};
-use crate::core::{Action, AppendKey, AttemptKey, Committing, Input, Load, RequestKey, TallyRecord};
+use crate::core::{
+    Action, AppendKey, AttemptKey, Committing, Input, Load, Prepared, RequestKey, TallyRecord, Way,
+};
 use crate::endpoints::ByHandError;
-use crate::metrics::DispatcherMetrics;
+use crate::metrics::{Attempted, DispatcherMetrics};
 
 /// Bytes that one load of a backlog takes at most.
 const LOAD_BYTES: usize = 1024 * 1024;
@@ -32,11 +37,13 @@ const LOAD_AGAIN: Duration = Duration::from_millis(500);
 
 /// What an attempt in flight is remembered by.
 #[derive(Debug)]
-struct Begun {
-    webhook: WebhookId,
-    event: EventId,
-    number: u32,
-    accepted_at: Timestamp,
+pub(super) struct Begun {
+    pub(super) webhook: WebhookId,
+    pub(super) event: EventId,
+    pub(super) event_type: EventType,
+    pub(super) number: u32,
+    pub(super) way: Way,
+    pub(super) accepted_at: Timestamp,
     at: Timestamp,
 }
 
@@ -73,32 +80,34 @@ impl<L: Log> Performer<L> {
     /// Begins what the action asks for; what ends at once leaves nothing to wait for.
     pub(super) fn perform(&mut self, action: Action) -> Option<LocalBoxFuture<'static, Happened>> {
         Some(match action {
-            Action::Attempt { attempt, webhook, event, number } => {
-                let begun = Begun {
-                    webhook: webhook.id.clone(),
-                    event: event.event.id.clone(),
-                    number,
-                    accepted_at: event.event.accepted_at,
-                    at: self.clock.now(),
-                };
-                self.begun.insert(attempt, begun);
+            Action::Attempt { attempt, webhook, event, number, way } => {
+                self.begun.insert(attempt, self.begin(&webhook, &event, number, way));
                 let sender = self.sender.clone();
                 async move { Happened::Attempted(attempt, sender.attempt(&webhook, &event).await) }
                     .boxed_local()
             }
-            Action::Park { append, partition, parked } => {
+            Action::Park { append, partition, parked, why } => {
                 let key = parked.webhook.as_str().to_owned();
-                self.append(append, JournalName::Parked, partition, key, encode(&*parked))
+                let (value, clock) = (encode(&*parked), self.clock);
+                let tell = move || told::parked(&parked, why, clock.now());
+                self.append(append, JournalName::Parked, partition, key, value, tell)
             }
             Action::Bury { append, partition, letter } => {
                 let key = letter.webhook.as_str().to_owned();
-                self.append(append, JournalName::DeadLetters, partition, key, encode(&*letter))
+                let value = encode(&*letter);
+                self.append(append, JournalName::DeadLetters, partition, key, value, move || {
+                    told::dead(&letter)
+                })
             }
             Action::Announce { append, event } => {
                 let key = partition_key(&event);
                 let partitions = self.log.journal(JournalName::Events).partitions();
                 let partition = partition_of(key.as_bytes(), partitions);
-                self.append(append, JournalName::Events, partition, key, event.encode())
+                self.append(append, JournalName::Events, partition, key, event.encode(), || ())
+            }
+            Action::Cancelled { webhook, what } => {
+                told::cancelled(&webhook, &what, self.clock.now());
+                return None;
             }
             Action::Answer { request, answer } => {
                 // Who asked may have gone.
@@ -135,6 +144,20 @@ impl<L: Log> Performer<L> {
         })
     }
 
+    fn begin(&self, webhook: &Webhook, event: &Prepared, number: u32, way: Way) -> Begun {
+        let Event { id, event_type, accepted_at, .. } = &event.event;
+        Begun {
+            webhook: webhook.id.clone(),
+            event: id.clone(),
+            event_type: *event_type,
+            number,
+            way,
+            accepted_at: *accepted_at,
+            at: self.clock.now(),
+        }
+    }
+
+    /// `tell`: once it is acknowledged.
     fn append(
         &self,
         append: AppendKey,
@@ -142,6 +165,7 @@ impl<L: Log> Performer<L> {
         partition: Partition,
         key: String,
         value: Vec<u8>,
+        tell: impl FnOnce() + 'static,
     ) -> LocalBoxFuture<'static, Happened> {
         let journal = self.log.journal(to);
         input_of(async move {
@@ -149,6 +173,9 @@ impl<L: Log> Performer<L> {
                 Ok(appending) => appending.await,
                 Err(error) => Err(error),
             };
+            if result.is_ok() {
+                tell();
+            }
             Input::Appended { append, result }
         })
     }
@@ -251,8 +278,14 @@ impl<L: Log> Performer<L> {
     /// Records an attempt that has ended: in the metrics, and in the attempts journal without waiting.
     pub(super) fn observe(&mut self, attempt: AttemptKey, ended: &Ended, metrics: &DispatcherMetrics) {
         let Some(begun) = self.begun.remove(&attempt) else { return };
-        let took = self.clock.now().since(begun.at);
-        metrics.attempted(&ended.outcome, took, self.clock.now().since(begun.accepted_at));
+        let now = self.clock.now();
+        let took = now.since(begun.at);
+        let waited = (begun.number == 1).then(|| begun.at.since(begun.accepted_at));
+        let age = now.since(begun.accepted_at);
+        metrics.attempted(&ended.outcome, &Attempted { took, waited, age, way: begun.way });
+        if let AttemptOutcome::Delivered { status } = ended.outcome {
+            told::delivered(&begun, status, now);
+        }
         if !self.record_attempt(begun, ended, took) {
             metrics.left_unrecorded();
         }

@@ -12,3 +12,4 @@ mod receiver;
 mod redelivery;
 mod surroundings;
 mod survival;
+mod told;

@@ -1,6 +1,6 @@
 //! A lane against the naive model: the set of what is registered and not settled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hookline_schemas::delivery::LaneRecord;
 use hookline_schemas::event::{Event, EventType};

@@ -339,7 +339,7 @@ fn a_lane_that_is_revoked_is_let_go_at_the_deadline() {
     for _ in 0..3 {
         assert!(end(&mut alone).is_empty());
     }
-    assert_eq!(alone.0.lane_counts().delivered, 1, "the one that ended in time");
+    assert_eq!(alone.0.gauges().lanes.delivered, 1, "the one that ended in time");
     assert!(alone.0.endpoints.iter().all(|endpoint| endpoint.in_flight == 0));
 }
 

@@ -2,7 +2,7 @@
 //! lost, partitions that move or are lost, crashes at any moment. [`world`] is the clock, [`log`] what is
 //! written, [`group`] who owns what, [`perform`] what becomes of actions. What must hold stands in [`checks`],
 //! [`identities`] and [`limits`]; that they notice what is broken, in [`broken`]. In [`alone`], [`life`],
-//! [`control`] and [`local`] is a single core, input by input.
+//! [`control`], [`local`] and [`measured`] is a single core, input by input.
 
 #![expect(clippy::indexing_slicing, reason = "a panic fails the test")]
 
@@ -17,6 +17,7 @@ mod life;
 mod limits;
 mod local;
 mod log;
+mod measured;
 mod one_lane;
 mod perform;
 mod process;

@@ -156,7 +156,7 @@ impl OneLane {
                 let (partition, piece) = (Partition(record.partition), record.piece);
                 Some(Input::TallyPut { partition, epoch, piece, acknowledged: true })
             }
-            Action::Answer { .. } | Action::LetGo { .. } => None,
+            Action::Cancelled { .. } | Action::Answer { .. } | Action::LetGo { .. } => None,
         }
     }
 
@@ -191,7 +191,12 @@ impl OneLane {
 
     /// An event comes.
     pub(super) fn fetch(&mut self, number: u64) {
-        let event = Some(event(number, self.now));
+        self.fetch_late(number, 0);
+    }
+
+    /// An event comes so many milliseconds after it was accepted.
+    pub(super) fn fetch_late(&mut self, number: u64, late: u64) {
+        let event = Some(event(number, Timestamp(self.now.0 - late)));
         let events = vec![FetchedEvent { offset: Offset(number), event, bytes: 700 }];
         self.step(Input::Fetched { partition: PARTITION, epoch: EPOCH, events });
     }

@@ -26,7 +26,7 @@ impl World {
                 let webhook = webhook.id.clone();
                 self.after_for(process, took, Happening::Answered { attempt, event, webhook, outcome });
             }
-            Action::Park { append, partition, parked } => {
+            Action::Park { append, partition, parked, .. } => {
                 let result = self.park(partition, &parked);
                 let took = self.random.random_range(1..40);
                 self.after_for(process, took, Happening::Input(Input::Appended { append, result }));
@@ -40,7 +40,7 @@ impl World {
                 self.after_for(process, 5, Happening::Input(Input::Appended { append, result }));
             }
             Action::Announce { append, event } => self.announce(process, append, &event),
-            Action::Answer { .. } => {}
+            Action::Answer { .. } | Action::Cancelled { .. } => {}
             Action::PutTally { epoch, record } => {
                 let (partition, piece, acknowledged) =
                     (Partition(record.partition), record.piece, !self.refuses());

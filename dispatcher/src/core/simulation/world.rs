@@ -374,6 +374,7 @@ fn name_of(action: &Action) -> &'static str {
         Action::Park { .. } => "park",
         Action::Bury { .. } => "bury",
         Action::Announce { .. } => "announce",
+        Action::Cancelled { .. } => "cancelled",
         Action::Answer { .. } => "answer",
         Action::PutTally { .. } => "put tally",
         Action::Load { .. } => "load",
