@@ -2,7 +2,7 @@
 
 use hookline_event_log::embedded::{Backups, EmbeddedLog, EmbeddedOptions};
 use hookline_event_log::kafka::{KafkaLog, KafkaOptions};
-use hookline_event_log::{Durability, Log, OpenError};
+use hookline_event_log::{DURABILITY_METRIC, Durability, Log, OpenError};
 use hookline_schemas::time::Clock;
 
 use crate::admin::durability_label;
@@ -77,6 +77,6 @@ pub(crate) async fn open<L: Backend>(options: L::Options, clock: Clock) -> Resul
     if log.durability() == Durability::PageCache {
         tracing::warn!("an acknowledged notification would not survive the power going out");
     }
-    metrics::gauge!("hookline_log_durability", "durability" => durability).set(1.0);
+    metrics::gauge!(DURABILITY_METRIC, "durability" => durability).set(1.0);
     Ok(log)
 }

@@ -134,13 +134,16 @@ async fn run_command(file: ConfigFile, roles: Roles) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail_config(error),
     };
-    telemetry::init_logs(&config.telemetry);
+    let lines = telemetry::Lines::start(&config.telemetry);
     let ran = async {
-        let metrics = telemetry::init_metrics()?;
+        let metrics = telemetry::init_metrics(&lines)?;
         run::run(config, file.config, roles, metrics, telemetry::stop_signal()).await?;
         anyhow::Ok(())
     };
-    match ran.await {
+    let ran = ran.await;
+    // Everything that was logged stands before the last words.
+    drop(lines);
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let status = error.downcast_ref::<RunError>().map_or(exit::SOFTWARE, exit_status);

@@ -19,7 +19,6 @@ use hookline_registry::FollowError;
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::time::Clock;
 use hookline_schemas::webhook::Webhooks;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +32,7 @@ use crate::log::{self, Backend};
 use crate::registered::{self, Configured, Delivers, Told};
 use crate::reload;
 use crate::roles::{EDGE_DRAIN, Role, Roles, first_end};
+use crate::telemetry::Metrics;
 
 /// Why the process ended other than by being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,7 @@ pub(crate) async fn run(
     config: Config,
     file: Option<PathBuf>,
     roles: Roles,
-    metrics: PrometheusHandle,
+    metrics: Metrics,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     match config.log.clone() {
@@ -114,7 +114,7 @@ async fn run_over<L: Backend>(
     config: Config,
     file: Option<PathBuf>,
     roles: Roles,
-    metrics: PrometheusHandle,
+    metrics: Metrics,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let clock = Clock::start();
@@ -208,7 +208,7 @@ impl<L: Backend> Prepared<L> {
         self,
         log: &L,
         clock: Clock,
-        metrics: PrometheusHandle,
+        mut metrics: Metrics,
         file: Option<PathBuf>,
     ) -> Result<Running, RunError> {
         self.tell_addresses()?;
@@ -216,10 +216,14 @@ impl<L: Backend> Prepared<L> {
         let (mut roles, mut readiness) = (Vec::new(), Vec::<(_, Readiness)>::new());
         if let Some(ingest) = self.ingest {
             readiness.push(("ingest", Box::new(ingest.readiness())));
+            metrics.add(ingest.metrics());
             roles.push(Role::ingest(ingest, &tasks));
         }
         let delivers = if self.dispatcher.is_some() { Delivers::Yes } else { Delivers::No };
         let endpoints = self.dispatcher.as_ref().map(Dispatcher::endpoints);
+        if let Some(endpoints) = endpoints.clone() {
+            metrics.add(move || endpoints.metrics());
+        }
         if let Some(dispatcher) = self.dispatcher {
             readiness.push(("dispatcher", Box::new(dispatcher.readiness())));
             roles.push(Role::dispatcher(dispatcher)?);
@@ -228,6 +232,11 @@ impl<L: Backend> Prepared<L> {
         let reconcile = self.control.as_ref().map(reconciling);
         if let Some(control) = self.control {
             readiness.push((admin::CONTROL, Box::new(control.readiness())));
+            let look = control.metrics();
+            metrics.add(move || {
+                look();
+                String::new()
+            });
             roles.push(Role::control(control, &tasks));
         }
         let telling = registered::tell(log.clone(), self.sealer, self.configured, self.told, delivers, clock);

@@ -100,7 +100,7 @@ fn issue(arguments: IssueArguments) -> Result<String, IssueError> {
     });
     let config = Config::load(Some(&config))?;
     // A key that is made is told of on stderr.
-    telemetry::init_logs(&config.telemetry);
+    let _lines = telemetry::Lines::start(&config.telemetry);
     let settings = &config.control.tokens;
     let key = local_key(settings, &config.token_key_file)?.ok_or(IssueError::NotLocal)?;
     let request = IssueRequest {

@@ -94,7 +94,7 @@ impl<L: Log> Control<L> {
         let Parts { log, known, sealer, clock, configured, limits, payments, view_dir } = parts;
         let outbound = Outbound::new(cloudpayments.ca_file.as_deref(), clock)?;
         let callback_url = cloudpayments.callback_url.as_deref();
-        let cloudpayments = CloudPayments::new(outbound, cloudpayments);
+        let cloudpayments = CloudPayments::new(outbound, cloudpayments, clock);
         let directory = payments.view_dir.clone().unwrap_or(view_dir);
         let payments = PaymentParts {
             log: log.clone(),

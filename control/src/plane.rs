@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::control::{Control, ControlError, Parts};
 use crate::http::{BindError, Front, Server};
 use crate::identity::{IdentityError, Verifier};
+use crate::metrics;
 use crate::settings::{CloudPaymentsSettings, Settings};
 
 /// Bound; not yet answering.
@@ -69,6 +70,12 @@ impl<L: Log> ControlPlane<L> {
     pub fn readiness(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let control = self.control.clone();
         move || control.is_active()
+    }
+
+    /// Brings the gauges up to date that only a look can tell. For every look at the metrics.
+    pub fn metrics(&self) -> impl Fn() + Send + Sync + 'static {
+        let control = self.control.clone();
+        move || metrics::tell_active(control.is_active())
     }
 
     /// What is done without a request.

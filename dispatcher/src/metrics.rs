@@ -2,13 +2,12 @@
 //! Two families, of the endpoints with the oldest deliveries, are rendered here and not by the recorder.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::time::Duration;
 
 use hookline_event_log::{JournalName, Partition};
 use hookline_schemas::delivery::{AttemptOutcome, LaneCounts};
 use hookline_schemas::time::Timestamp;
-use hookline_telemetry::Metric;
+use hookline_telemetry::{Metric, Page};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::core::{Core, Counts, Gauges, Totals, Waiting, Way};
@@ -27,8 +26,16 @@ const UNACCOUNTED: &str = "hookline_dispatcher_unaccounted_deliveries";
 const ENDPOINTS: &str = "hookline_dispatcher_endpoints";
 const PERMITS: &str = "hookline_dispatcher_permits";
 const OLDEST: &str = "hookline_dispatcher_oldest_undelivered_seconds";
-const ENDPOINT_OLDEST: &str = "hookline_dispatcher_endpoint_oldest_undelivered_seconds";
-const ENDPOINT_BACKLOG: &str = "hookline_dispatcher_endpoint_backlog";
+const ENDPOINT_OLDEST: Metric = Metric::gauge(
+    "hookline_dispatcher_endpoint_oldest_undelivered_seconds",
+    &["webhook"],
+    "The same of each of the 20 endpoints whose oldest delivery in its lane has waited longest; the others are not there",
+);
+const ENDPOINT_BACKLOG: Metric = Metric::gauge(
+    "hookline_dispatcher_endpoint_backlog",
+    &["webhook"],
+    "Deliveries in the lanes of the same 20 endpoints",
+);
 const LAG: &str = "hookline_dispatcher_lag_records";
 const OLDEST_UNSETTLED: &str = "hookline_dispatcher_oldest_unsettled_seconds";
 const BACKLOGGED: &str = "hookline_dispatcher_lanes_with_backlog";
@@ -107,13 +114,8 @@ pub const METRICS: &[Metric] = &[
         "How long the oldest delivery of this process has waited, since its event's acceptance, or the wish for its \
          redelivery; 0 if none waits",
     ),
-    Metric::gauge(
-        ENDPOINT_OLDEST,
-        &["webhook"],
-        "The same of each of the 20 endpoints whose oldest delivery in its lane has waited longest; the others are \
-         not there",
-    ),
-    Metric::gauge(ENDPOINT_BACKLOG, &["webhook"], "Deliveries in the lanes of the same 20 endpoints"),
+    ENDPOINT_OLDEST,
+    ENDPOINT_BACKLOG,
     Metric::gauge(LAG, &["partition"], "Records of events behind the committed position"),
     Metric::gauge(
         OLDEST_UNSETTLED,
@@ -330,25 +332,16 @@ impl<K: Ord + Copy> PerPartition<K> {
 
 /// The families of the endpoints with the oldest deliveries, as text for Prometheus.
 pub(crate) fn of_oldest(oldest: &[Waiting], now: Timestamp) -> String {
-    let mut text = String::new();
-    family(&mut text, ENDPOINT_OLDEST, oldest, |waiting| now.since(waiting.since).as_secs_f64());
-    family(&mut text, ENDPOINT_BACKLOG, oldest, |waiting| exact(waiting.backlog));
-    text
-}
-
-fn family(text: &mut String, name: &str, oldest: &[Waiting], value: impl Fn(&Waiting) -> f64) {
-    let help = METRICS.iter().find(|metric| metric.name == name).map_or("", |metric| metric.help);
-    // Writing to a string does not fail.
-    let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} gauge", help.replace('\\', "\\\\"));
+    let mut page = Page::default();
+    page.family(&ENDPOINT_OLDEST);
     for waiting in oldest {
-        let _ =
-            writeln!(text, "{name}{{webhook=\"{}\"}} {}", escaped(waiting.webhook.as_str()), value(waiting));
+        page.sample(&ENDPOINT_OLDEST, &[waiting.webhook.as_str()], now.since(waiting.since).as_secs_f64());
     }
-}
-
-/// A label's value as the text format wants it.
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    page.family(&ENDPOINT_BACKLOG);
+    for waiting in oldest {
+        page.sample(&ENDPOINT_BACKLOG, &[waiting.webhook.as_str()], waiting.backlog);
+    }
+    page.into_text()
 }
 
 fn count(count: usize) -> f64 {

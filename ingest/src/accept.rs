@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use crate::append::Appender;
 use crate::body;
 use crate::check::{self, CheckCode, Known};
 use crate::directory::Directory;
+use crate::gateway_metrics::Tallies;
 use crate::gateways::Gateways;
 use crate::metrics::EdgeMetrics;
 use crate::quarantine::Quarantine;
@@ -42,6 +44,7 @@ pub(crate) struct Edge<L: Log> {
     pub(crate) appender: Appender<L>,
     pub(crate) quarantine: Quarantine<L>,
     pub(crate) metrics: EdgeMetrics,
+    pub(crate) tallies: Tallies,
     pub(crate) clock: Clock,
 }
 
@@ -58,11 +61,12 @@ impl<L: Log> Edge<L> {
     }
 }
 
-/// Takes one request to its answer.
+/// Takes one request, whose head was there at `began`, to its answer.
 pub(crate) async fn accept<L, B>(
     edge: &Edge<L>,
     request: Request<B>,
     peer: IpAddr,
+    began: Duration,
 ) -> Result<Accepted, Refusal>
 where
     L: Log,
@@ -81,6 +85,8 @@ where
     let source = source::address_of(peer, &head.headers, &edge.settings.trusted_proxies);
     let unverified = Unverified { route, format, headers: &head.headers, body, source };
     let notification = edge.verify(unverified)?;
+
+    notification.gateway().tally(&edge.tallies).verified(edge.clock.at(began));
 
     let answer = answer(edge, &notification);
     tokio::time::timeout(edge.settings.answer_timeout, answer).await.unwrap_or(Err(Refusal::DeadlinePassed))
@@ -147,6 +153,7 @@ async fn append<L: Log>(
     fields: &Fields<'_>,
 ) -> Result<Accepted, Refusal> {
     let gateway = &notification.gateway().gateway;
+    let began = edge.clock.elapsed();
     let top_up = edge.directory.top_up(gateway, fields);
     let event = from_notification(Source {
         gateway,
@@ -155,7 +162,7 @@ async fn append<L: Log>(
         body: notification.body(),
         fields,
         top_up_club: top_up.as_ref().and_then(|(_, top_up)| top_up.club_id.as_ref()),
-        accepted_at: edge.clock.now(),
+        accepted_at: edge.clock.at(began),
     });
     let event = match event {
         Ok(event) => event,
@@ -166,8 +173,9 @@ async fn append<L: Log>(
     if record.len() > MAX_EVENT {
         return quarantine(edge, notification, kind, "the event is too large".to_owned()).await;
     }
-    edge.appender.append(&event, record.into(), top_up, &edge.directory).await?;
-    Ok(Accepted::Appended)
+    let taken_at = edge.appender.append(&event, record.into(), top_up, &edge.directory).await?;
+    edge.metrics.taken(taken_at.saturating_sub(began));
+    Ok(Accepted::Appended { taken_at })
 }
 
 async fn quarantine<L: Log>(

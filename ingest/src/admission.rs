@@ -27,6 +27,15 @@ pub(crate) struct Admission {
 struct Permits {
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    most_requests: usize,
+    most_units: usize,
+}
+
+/// How much of something is in use, and how much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) in_use: u64,
+    pub(crate) most: u64,
 }
 
 /// The right to read one body of a limited length. Given back when dropped.
@@ -40,7 +49,21 @@ pub(crate) struct Permit {
 
 impl Permits {
     fn new(requests: usize, units: usize) -> Self {
-        Self { requests: Arc::new(Semaphore::new(requests)), bytes: Arc::new(Semaphore::new(units)) }
+        Self {
+            requests: Arc::new(Semaphore::new(requests)),
+            bytes: Arc::new(Semaphore::new(units)),
+            most_requests: requests,
+            most_units: units,
+        }
+    }
+
+    fn requests(&self) -> Usage {
+        let in_use = self.most_requests.saturating_sub(self.requests.available_permits());
+        Usage { in_use: in_use as u64, most: self.most_requests as u64 }
+    }
+
+    fn units_in_use(&self) -> usize {
+        self.most_units.saturating_sub(self.bytes.available_permits())
     }
 }
 
@@ -60,6 +83,14 @@ impl Admission {
                 units.saturating_sub(check_units).max(largest),
             ),
         }
+    }
+
+    /// The permits of everything but Checks, those of Checks, and the bytes of both.
+    pub(crate) fn usage(&self) -> [Usage; 3] {
+        let bytes = |units: usize| (units as u64).saturating_mul(UNIT);
+        let in_use = self.checks.units_in_use().saturating_add(self.others.units_in_use());
+        let most = self.checks.most_units.saturating_add(self.others.most_units);
+        [self.others.requests(), self.checks.requests(), Usage { in_use: bytes(in_use), most: bytes(most) }]
     }
 
     /// Admits a body of this length (`None`: unknown, so as long as the limit), without waiting.

@@ -1,5 +1,7 @@
 //! What the edge answers: one exhaustive match gives status, body and metric label together.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
@@ -51,7 +53,10 @@ pub(crate) enum Accepted {
     /// A Check, with its code.
     Check(CheckCode),
     /// The event is durable.
-    Appended,
+    Appended {
+        /// When the log had taken it, by the steady clock; that it was durable is known when this is answered.
+        taken_at: Duration,
+    },
     /// Not understood; the quarantined body is durable.
     Quarantined,
 }
@@ -106,7 +111,7 @@ impl Refusal {
 pub(crate) fn respond(outcome: Result<Accepted, Refusal>) -> Response<Full<Bytes>> {
     let (status, code) = match outcome {
         Ok(Accepted::Check(code)) => (StatusCode::OK, code),
-        Ok(Accepted::Appended | Accepted::Quarantined) => (StatusCode::OK, CheckCode::MayBePaid),
+        Ok(Accepted::Appended { .. } | Accepted::Quarantined) => (StatusCode::OK, CheckCode::MayBePaid),
         Err(refusal) => (refusal.parts().0, CheckCode::NotAccepted),
     };
     let mut response = Response::new(Full::new(Bytes::from_static(code.body())));

@@ -3,12 +3,15 @@
 //! When [`Appender::append`] returns, the event is durable. If the process dies at one of its waits, no
 //! answer has left, and CloudPayments sends the notification again.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hookline_event_log::{AppendError, Journal, JournalName, Log, Partition, Table, TableName, partition_of};
 use hookline_schemas::check::{DirectoryKey, TopUp};
 use hookline_schemas::delivery::encode;
 use hookline_schemas::event::{Event, EventType, partition_key};
 use hookline_schemas::payload::EventData;
+use hookline_schemas::time::Clock;
 
 use crate::answer::Refusal;
 use crate::directory::{Directory, EDGE_EPOCH};
@@ -17,25 +20,28 @@ use crate::directory::{Directory, EDGE_EPOCH};
 pub(crate) struct Appender<L: Log> {
     events: L::Journal,
     top_ups: L::Table,
+    clock: Clock,
 }
 
 impl<L: Log> Appender<L> {
-    pub(crate) fn new(log: &L) -> Self {
-        Self { events: log.journal(JournalName::Events), top_ups: log.table(TableName::TopUps) }
+    pub(crate) fn new(log: &L, clock: Clock) -> Self {
+        Self { events: log.journal(JournalName::Events), top_ups: log.table(TableName::TopUps), clock }
     }
 
     /// Appends the event, encoded as `record`. A payment received, or a hold, for a top-up marks it as paid: the mark is handed to
-    /// the log right behind the event, so one sync covers both, and a second payment is refused at Check.
+    /// the log right behind the event, so one sync covers both, and a second payment is refused at Check. Returns when
+    /// the log had taken the event, by the steady clock.
     pub(crate) async fn append(
         &self,
         event: &Event,
         record: Bytes,
         top_up: Option<(DirectoryKey, TopUp)>,
         directory: &Directory,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Duration, Refusal> {
         let key = partition_key(event);
         let partition = partition_of(key.as_bytes(), self.events.partitions());
         let appending = self.events.append(partition, key.into(), record).await.map_err(refusal)?;
+        let taken_at = self.clock.elapsed();
         let paid = top_up.filter(|(_, top_up)| !top_up.paid && pays(event, top_up));
         let marking = match paid {
             Some((key, top_up)) => {
@@ -55,7 +61,7 @@ impl<L: Log> Appender<L> {
             marking.await.map_err(refusal)?;
             directory.mark_paid(key);
         }
-        Ok(())
+        Ok(taken_at)
     }
 }
 

@@ -1,12 +1,14 @@
 //! The gateways with their keys prepared: an immutable snapshot, exchanged as a whole.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hookline_schemas::gateway::{Gateway, MAX_SHARED};
 use hookline_schemas::ids::GatewayId;
 use hookline_schemas::secret::Secret;
 use hookline_schemas::signature::ContentKey;
+
+use crate::gateway_metrics::{Tallies, Tally};
 
 /// A gateway, ready to verify with.
 #[derive(Debug)]
@@ -14,12 +16,19 @@ pub(crate) struct ReadyGateway {
     /// The gateway.
     pub(crate) gateway: Gateway,
     keys: Vec<ContentKey>,
+    /// Looked up by its first notification: this snapshot may be one that is never used.
+    tally: OnceLock<Arc<Tally>>,
 }
 
 impl ReadyGateway {
     /// Whether one of its keys made this signature of the body.
     pub(crate) fn signed(&self, body: &[u8], signature: &[u8]) -> bool {
         self.keys.iter().any(|key| key.verifies(body, signature))
+    }
+
+    /// What is counted of it, also across snapshots.
+    pub(crate) fn tally(&self, tallies: &Tallies) -> &Tally {
+        self.tally.get_or_init(|| tallies.of(&self.gateway.id))
     }
 }
 
@@ -81,7 +90,7 @@ impl Gateways {
     fn of(gateways: Vec<Gateway>) -> Self {
         let ready = |gateway: Gateway| {
             let keys = gateway.api_secrets.iter().map(ContentKey::new).collect();
-            Arc::new(ReadyGateway { gateway, keys })
+            Arc::new(ReadyGateway { gateway, keys, tally: OnceLock::new() })
         };
         let all: Vec<_> = gateways.into_iter().map(ready).collect();
         let shared = all.iter().filter(|ready| ready.gateway.shared_url).cloned().collect();

@@ -12,6 +12,7 @@ mod append;
 mod body;
 mod check;
 mod directory;
+mod gateway_metrics;
 mod gateways;
 mod metrics;
 mod quarantine;

@@ -7,8 +7,10 @@ use hookline_schemas::notification::NotificationType;
 use hookline_telemetry::Metric;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use crate::admission::Admission;
 use crate::answer::{Accepted, Refusal};
 use crate::check::CheckCode;
+use crate::gateway_metrics::{GATEWAY_LAST_NOTIFICATION, GATEWAY_NOTIFICATIONS};
 
 const VERIFIED: &str = "hookline_ingest_notifications_total";
 const ANSWERS: &str = "hookline_ingest_answers_total";
@@ -16,6 +18,15 @@ const CHECKS: &str = "hookline_ingest_checks_total";
 const CONFLICTS: &str = "hookline_ingest_type_conflicts_total";
 const ANSWER_SECONDS: &str = "hookline_ingest_answer_seconds";
 const CONNECTIONS: &str = "hookline_ingest_connections";
+const APPEND_WAIT_SECONDS: &str = "hookline_ingest_append_wait_seconds";
+const APPEND_SECONDS: &str = "hookline_ingest_append_seconds";
+const PERMITS_IN_USE: &str = "hookline_ingest_permits_in_use";
+const PERMITS: &str = "hookline_ingest_permits";
+const GATEWAYS: &str = "hookline_ingest_gateways";
+const DIRECTORY_ENTRIES: &str = "hookline_ingest_directory_entries";
+
+/// In the order in which [`Admission::usage`] tells them.
+const PERMIT_KINDS: [&str; 3] = ["requests", "checks", "bytes"];
 
 /// Every metric of this crate.
 pub const METRICS: &[Metric] = &[
@@ -33,6 +44,22 @@ pub const METRICS: &[Metric] = &[
         "From the head of a request to its answer, by path: check or append",
     ),
     Metric::gauge(CONNECTIONS, &[], "Open connections"),
+    Metric::histogram(
+        APPEND_WAIT_SECONDS,
+        &[],
+        "From an event's beginning until the log had taken it: longer than a moment is backpressure",
+    ),
+    Metric::histogram(APPEND_SECONDS, &[], "From there until the event was durable, and answered"),
+    Metric::gauge(
+        PERMITS_IN_USE,
+        &["kind"],
+        "Permits in use, by kind: requests (all but Checks), checks (theirs alone) and bytes of bodies",
+    ),
+    Metric::gauge(PERMITS, &["kind"], "Permits that there are, by kind as above"),
+    Metric::gauge(GATEWAYS, &[], "Gateways that notifications are taken for"),
+    Metric::gauge(DIRECTORY_ENTRIES, &["table"], "What Check compares with, by table: clients or top_ups"),
+    GATEWAY_NOTIFICATIONS,
+    GATEWAY_LAST_NOTIFICATION,
 ];
 
 /// The handles.
@@ -46,9 +73,17 @@ pub(crate) struct EdgeMetrics {
     checked: Counter,
     conflicts: Counter,
     check_seconds: Histogram,
+    /// From the head to the answer.
+    appended_seconds: Histogram,
+    append_wait_seconds: Histogram,
     append_seconds: Histogram,
     /// Open connections.
     pub(crate) connections: Gauge,
+    /// In use, and in all, of each kind.
+    permits: [(Gauge, Gauge); 3],
+    clients: Gauge,
+    top_ups: Gauge,
+    gateways: Gauge,
 }
 
 impl EdgeMetrics {
@@ -66,8 +101,15 @@ impl EdgeMetrics {
             checked: counter!(ANSWERS, "outcome" => "check"),
             conflicts: counter!(CONFLICTS),
             check_seconds: histogram!(ANSWER_SECONDS, "path" => "check"),
-            append_seconds: histogram!(ANSWER_SECONDS, "path" => "append"),
+            appended_seconds: histogram!(ANSWER_SECONDS, "path" => "append"),
+            append_wait_seconds: histogram!(APPEND_WAIT_SECONDS),
+            append_seconds: histogram!(APPEND_SECONDS),
             connections: gauge!(CONNECTIONS),
+            permits: PERMIT_KINDS
+                .map(|kind| (gauge!(PERMITS_IN_USE, "kind" => kind), gauge!(PERMITS, "kind" => kind))),
+            clients: gauge!(DIRECTORY_ENTRIES, "table" => "clients"),
+            top_ups: gauge!(DIRECTORY_ENTRIES, "table" => "top_ups"),
+            gateways: gauge!(GATEWAYS),
         }
     }
 
@@ -83,8 +125,25 @@ impl EdgeMetrics {
         self.conflicts.increment(1);
     }
 
-    /// A request was answered, that long after its head was there.
-    pub(crate) fn answered(&self, outcome: Result<Accepted, Refusal>, took: Duration) {
+    /// The log took an event after this long.
+    pub(crate) fn taken(&self, waited: Duration) {
+        self.append_wait_seconds.record(waited);
+    }
+
+    /// What is measured when somebody looks: no request pays for it.
+    pub(crate) fn observe(&self, admission: &Admission, (clients, top_ups): (usize, usize), gateways: usize) {
+        for ((in_use, most), usage) in self.permits.iter().zip(admission.usage()) {
+            in_use.set(as_value(usage.in_use));
+            most.set(as_value(usage.most));
+        }
+        self.clients.set(as_value(clients as u64));
+        self.top_ups.set(as_value(top_ups as u64));
+        self.gateways.set(as_value(gateways as u64));
+    }
+
+    /// A request whose head was there at `began` was answered at `ended`.
+    pub(crate) fn answered(&self, outcome: Result<Accepted, Refusal>, began: Duration, ended: Duration) {
+        let took = ended.saturating_sub(began);
         match outcome {
             Ok(Accepted::Check(code)) => {
                 self.checked.increment(1);
@@ -93,9 +152,10 @@ impl EdgeMetrics {
                     counter.increment(1);
                 }
             }
-            Ok(Accepted::Appended) => {
+            Ok(Accepted::Appended { taken_at }) => {
                 self.appended.increment(1);
-                self.append_seconds.record(took);
+                self.appended_seconds.record(took);
+                self.append_seconds.record(ended.saturating_sub(taken_at));
             }
             Ok(Accepted::Quarantined) => self.quarantined.increment(1),
             Err(refusal) => {
@@ -105,4 +165,9 @@ impl EdgeMetrics {
             }
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge; 52 bits are enough")]
+const fn as_value(count: u64) -> f64 {
+    count as f64
 }

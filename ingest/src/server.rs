@@ -24,6 +24,7 @@ use crate::admission::Admission;
 use crate::answer::respond;
 use crate::append::Appender;
 use crate::directory::{Directory, follow};
+use crate::gateway_metrics::Tallies;
 use crate::gateways::Gateways;
 use crate::metrics::EdgeMetrics;
 use crate::quarantine::Quarantine;
@@ -77,9 +78,10 @@ impl<L: Log> Ingest<L> {
             directory: Arc::new(Directory::default()),
             admission: Admission::new(&settings),
             failures: FailureLimit::new(settings.max_signature_failures, clock),
-            appender: Appender::new(&log),
+            appender: Appender::new(&log, clock),
             quarantine: Quarantine::new(&log, sealer),
             metrics: EdgeMetrics::new(),
+            tallies: Tallies::default(),
             clock,
             settings,
         };
@@ -99,6 +101,17 @@ impl<L: Log> Ingest<L> {
     pub fn readiness(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let edge = Arc::clone(&self.edge);
         move || edge.is_ready()
+    }
+
+    /// Brings the gauges of the edge up to date, and writes out the families that a recorder can't keep. For every look at
+    /// the metrics.
+    pub fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let edge = Arc::clone(&self.edge);
+        move || {
+            let gateways = edge.gateways.load_full().map_or(0, |gateways| gateways.iter().count());
+            edge.metrics.observe(&edge.admission, edge.directory.sizes(), gateways);
+            edge.tallies.render(&edge.gateways)
+        }
     }
 
     /// Serves until `shutdown`, then finishes what is in flight. When it returns, every connection is
@@ -166,8 +179,8 @@ async fn connection<L: Log>(
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| async {
         let began = edge.clock.elapsed();
-        let outcome = accept(&edge, request, peer.ip()).await;
-        edge.metrics.answered(outcome, edge.clock.elapsed().saturating_sub(began));
+        let outcome = accept(&edge, request, peer.ip(), began).await;
+        edge.metrics.answered(outcome, began, edge.clock.elapsed());
         Ok::<_, Infallible>(respond(outcome))
     });
     let served = http1::Builder::new()
@@ -194,7 +207,5 @@ async fn tidy<L: Log>(edge: &Edge<L>) {
     loop {
         tokio::time::sleep(TIDY_INTERVAL).await;
         edge.failures.forget_the_past();
-        let (clients, top_ups) = edge.directory.sizes();
-        tracing::debug!(clients, top_ups, "the directory");
     }
 }

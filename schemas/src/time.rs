@@ -77,6 +77,11 @@ impl Clock {
         self.started_at.after(self.started.elapsed())
     }
 
+    /// The steady time of a reading of [`Self::elapsed`], so that one reading does for both.
+    pub fn at(&self, elapsed: Duration) -> Timestamp {
+        self.started_at.after(elapsed)
+    }
+
     /// What the wall clock says now; for what leaves the process with a time on it.
     pub fn wall(&self) -> Timestamp {
         wall_now()

@@ -25,7 +25,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -55,6 +54,8 @@ pub(crate) use payments::{LettersAsked, Payments, Reconcile, RedeliveryAsked};
 pub(crate) use sealing::{Checked, KeyMeant, Reseal, Rotated, Sealing};
 pub(crate) use socket::AdminSocket;
 
+use crate::telemetry::{Metrics, process};
+
 /// What the admin address tells.
 pub(crate) struct Admin<L: Log> {
     /// What an acknowledged append has survived.
@@ -64,7 +65,7 @@ pub(crate) struct Admin<L: Log> {
     /// Cancelled once the process is stopping: not ready any more.
     pub(crate) stopping: CancellationToken,
     /// The metrics.
-    pub(crate) metrics: PrometheusHandle,
+    pub(crate) metrics: Metrics,
     /// The dispatcher's endpoints, where there is one.
     pub(crate) endpoints: Option<Endpoints>,
     /// What is told at the socket alone.
@@ -118,7 +119,7 @@ impl<L: Log> Admin<L> {
             let accepted = tokio::select! {
                 () = end.cancelled() => break,
                 _ = upkeep.tick() => {
-                    admin.metrics.run_upkeep();
+                    admin.metrics.upkeep();
                     continue;
                 }
                 accepted = listener.accept() => accepted.map(|(stream, _)| Either::Left(stream)),
@@ -173,9 +174,7 @@ impl<L: Log> Admin<L> {
             "/livez" => Answer::text(StatusCode::OK, "alive\n"),
             "/readyz" => self.readiness(),
             "/metrics" => {
-                // The dispatcher's families of which series vanish are not in the recorder.
-                let body = self.metrics.render()
-                    + &self.endpoints.as_ref().map_or_else(String::new, Endpoints::metrics);
+                let body = self.metrics_page();
                 Answer { status: StatusCode::OK, content_type: "text/plain; version=0.0.4", body }
             }
             _ if path == endpoints::PATH || path.starts_with("/webhooks/") => {
@@ -205,6 +204,14 @@ impl<L: Log> Admin<L> {
         *response.status_mut() = status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         response
+    }
+
+    fn metrics_page(&self) -> String {
+        for (role, is_ready) in &self.roles {
+            process::tell_ready(role, is_ready());
+        }
+        process::tell_stopping(self.stopping.is_cancelled());
+        self.metrics.render()
     }
 
     fn readiness(&self) -> Answer {

@@ -18,6 +18,7 @@ use super::*;
 use crate::admin::{self, Admin, AdminSocket, Payments, Reseal, Sealing};
 use crate::key::{self, Keys, opens_what_it_seals};
 use crate::registered::Told;
+use crate::telemetry::{Dropped, Metrics};
 
 const PLACE: &str = "webhook/1/secret";
 
@@ -91,7 +92,7 @@ impl Machine {
             durability: Durability::PageCache,
             roles: Vec::new(),
             stopping: stop.clone(),
-            metrics: PrometheusBuilder::new().build_recorder().handle(),
+            metrics: Metrics::new(PrometheusBuilder::new().build_recorder().handle(), Dropped::default()),
             endpoints: None,
             payments: Payments { history, told: Told::nothing(), sealer: sealer.clone(), reconcile: None },
             sealing: Sealing { reseal: reseal(&sealer), keys: keys.clone() },

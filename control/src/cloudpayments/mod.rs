@@ -27,6 +27,7 @@ use bytes::Bytes;
 use hookline_outbound::{Outbound, Patience};
 use hookline_schemas::notification::NotificationType;
 use hookline_schemas::secret::Secret;
+use hookline_schemas::time::Clock;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::Full;
@@ -35,6 +36,7 @@ use zeroize::Zeroizing;
 
 use self::envelope::Envelope;
 use self::limit::Limit;
+use crate::metrics;
 use crate::settings::CloudPaymentsSettings;
 
 pub(crate) use self::as_notification::as_notification;
@@ -56,6 +58,7 @@ pub(crate) struct CloudPayments {
     timeout: Duration,
     first_pause: Duration,
     limit: Limit,
+    clock: Clock,
 }
 
 /// Who asks: a site.
@@ -86,6 +89,8 @@ pub(crate) enum Refused {
 #[derive(Debug, Clone, Copy)]
 struct Method<'a> {
     path: &'a str,
+    /// Its name in metrics.
+    operation: &'static str,
     /// `X-Request-ID`: requests with the same one are one to CloudPayments, for an hour.
     request_id: Option<&'a str>,
     /// The answer may be this long, in bytes.
@@ -94,8 +99,8 @@ struct Method<'a> {
 
 impl<'a> Method<'a> {
     /// With a short answer, and without an id.
-    const fn named(path: &'a str) -> Self {
-        Self { path, request_id: None, max_answer: MAX_ANSWER }
+    const fn named(path: &'a str, operation: &'static str) -> Self {
+        Self { path, operation, request_id: None, max_answer: MAX_ANSWER }
     }
 }
 
@@ -116,13 +121,14 @@ struct Nothing {}
 
 impl CloudPayments {
     /// Asks as the settings say.
-    pub(crate) fn new(outbound: Outbound, settings: &CloudPaymentsSettings) -> Self {
+    pub(crate) fn new(outbound: Outbound, settings: &CloudPaymentsSettings, clock: Clock) -> Self {
         Self {
             outbound,
             api_url: settings.api_url.trim_end_matches('/').to_owned(),
             timeout: settings.timeout,
             first_pause: limit::FIRST_PAUSE,
             limit: Limit::new(settings.max_concurrency),
+            clock,
         }
     }
 
@@ -132,7 +138,7 @@ impl CloudPayments {
     ///
     /// [`Refused::InvalidCredentials`] if CloudPayments says so; [`Refused::Unavailable`] whatever else happens.
     pub(crate) async fn test(&self, site: Site<'_>) -> Result<(), Refused> {
-        match self.post(site, "/test", &Nothing {}).await {
+        match self.post(site, Method::named("/test", "test"), &Nothing {}).await {
             Err(Refused::Declined(message)) => {
                 Err(Refused::Unavailable(format!("it neither accepts nor refuses them: {message}")))
             }
@@ -160,18 +166,31 @@ impl CloudPayments {
             format: "CloudPayments",
         };
         let path = format!("/site/notifications/{}/update", type_in_path(notification));
-        self.post(site, &path, &settings).await
+        self.post(site, Method::named(&path, "set_notification"), &settings).await
     }
 
     /// Asks a method whose answer is yes or no.
-    async fn post(&self, site: Site<'_>, path: &str, body: &impl Serialize) -> Result<(), Refused> {
-        let answer = self.ask(site, Method::named(path), body).await?;
+    async fn post(&self, site: Site<'_>, method: Method<'_>, body: &impl Serialize) -> Result<(), Refused> {
+        let answer = self.ask(site, method, body).await?;
         Envelope::read(&answer)?.done(site.secret)
     }
 
     /// Asks one method, in a place of its site and within the time for all of it; the answer's body. The place is kept
     /// while a request that came too many waits: the site has more of them than CloudPayments takes.
     async fn ask(&self, site: Site<'_>, method: Method<'_>, body: &impl Serialize) -> Result<Bytes, Refused> {
+        let began = self.clock.elapsed();
+        let answered = self.ask_in_time(site, method, body).await;
+        let took = self.clock.elapsed().saturating_sub(began);
+        metrics::acquirer_asked(method.operation, outcome(answered.as_ref()), took);
+        answered
+    }
+
+    async fn ask_in_time(
+        &self,
+        site: Site<'_>,
+        method: Method<'_>,
+        body: &impl Serialize,
+    ) -> Result<Bytes, Refused> {
         let body = Bytes::from(serde_json::to_vec(body).map_err(|error| unavailable(&error))?);
         let asking = async {
             let _place = self.limit.permit(site.public_id).await;
@@ -214,6 +233,15 @@ impl CloudPayments {
             StatusCode::TOO_MANY_REQUESTS => Ok(None),
             status => Err(answered_with(status)),
         }
+    }
+}
+
+/// The outcome in metrics. Whether an answer is a yes or a no is read later.
+const fn outcome(answered: Result<&Bytes, &Refused>) -> &'static str {
+    match answered {
+        Ok(_) | Err(Refused::Declined(_)) => "answered",
+        Err(Refused::InvalidCredentials) => "invalid_credentials",
+        Err(Refused::Unavailable(_)) => "unavailable",
     }
 }
 

@@ -91,7 +91,7 @@ impl CloudPayments {
             fail_redirect_url: order.return_url,
             json_data: JsonData { club_id: order.club_id },
         };
-        let answer = self.ask(site, Method::named("/orders/create"), &body).await?;
+        let answer = self.ask(site, Method::named("/orders/create", "create_order"), &body).await?;
         Envelope::read(&answer)?.model(site.secret, created)
     }
 }

@@ -54,7 +54,8 @@ impl CloudPayments {
         site: Site<'_>,
         refund: &RefundRequest<'_>,
     ) -> Result<RefundAnswer, Refused> {
-        let method = Method { request_id: Some(refund.request_id), ..Method::named("/payments/refund") };
+        let method =
+            Method { request_id: Some(refund.request_id), ..Method::named("/payments/refund", "refund") };
         let body = Body { transaction_id: refund.transaction_id, amount: Exact(refund.amount) };
         let answer = self.ask(site, method, &body).await?;
         Envelope::read(&answer)?.model(site.secret, made)

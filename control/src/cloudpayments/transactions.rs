@@ -56,7 +56,8 @@ impl CloudPayments {
         site: Site<'_>,
         transaction_id: u64,
     ) -> Result<Option<Transaction>, Refused> {
-        let answer = self.ask(site, Method::named("/payments/get"), &Wanted { transaction_id }).await?;
+        let answer =
+            self.ask(site, Method::named("/payments/get", "transaction"), &Wanted { transaction_id }).await?;
         let envelope = Envelope::read(&answer)?;
         let wanted = |model| Transaction::read(model).filter(|found| found.transaction_id == transaction_id);
         // Of a payment that was declined the answer says no, and holds it all the same.
@@ -87,7 +88,8 @@ impl CloudPayments {
             page_number: page,
             time_zone: "UTC",
         };
-        let method = Method { max_answer: MAX_PAGE, ..Method::named("/v2/payments/list") };
+        let method =
+            Method { max_answer: MAX_PAGE, ..Method::named("/v2/payments/list", "list_transactions") };
         let answer = self.ask(site, method, &body).await?;
         Ok(read_page(site.public_id, &Envelope::read(&answer)?.model(site.secret, list)?))
     }

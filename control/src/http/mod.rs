@@ -256,7 +256,10 @@ impl From<Exceeded> for Refusal {
 }
 
 async fn handle<E: Executor>(State(front): State<Arc<Front<E>>>, request: Request<Body>) -> Response<Body> {
-    front.answer(request).await
+    let began = front.clock.elapsed();
+    let response = front.answer(request).await;
+    front.metrics.took(front.clock.elapsed().saturating_sub(began));
+    response
 }
 
 /// What its head alone says.

@@ -25,6 +25,7 @@ use super::sites::{Sites, site_of};
 use super::view::{Update, View, ViewError};
 use crate::cloudpayments::{CloudPayments, RefundRequest as Ask, Refused, Site, TransactionStatus};
 use crate::error::ApiError;
+use crate::metrics;
 
 /// For so long CloudPayments answers the same `X-Request-ID` with what it has done; an hour, and some minutes less for
 /// clocks that differ.
@@ -159,10 +160,25 @@ impl<L: Log> Refunds<L> {
         while let Some(epoch) = self.ledger.activation().await {
             tokio::select! {
                 () = self.make_all() => {}
+                () = self.tell_open() => {}
                 () = self.ledger.deposition(epoch) => {}
             }
+            // The next one tells.
+            metrics::tell_open_refunds(0, Duration::ZERO);
             // Whoever writes now may have asked for them.
             self.fresh().clear();
+        }
+    }
+
+    /// Tells how many are open, again and again. Never ends.
+    async fn tell_open(&self) {
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        loop {
+            look.tick().await;
+            // Where it can't be looked up, others say so.
+            let Ok((count, oldest)) = self.view.open_refunds().await else { continue };
+            let age = oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest));
+            metrics::tell_open_refunds(count, age);
         }
     }
 

@@ -7,7 +7,8 @@ use futures::StreamExt;
 use futures::future::{AbortHandle, Aborted, LocalBoxFuture, abortable};
 use futures::stream::FuturesUnordered;
 use hookline_event_log::{
-    Batch, Epoch, Journal, JournalName, Log, Offset, Partition, ReadError, ReadLimit, Reader, Record,
+    Batch, EXPIRED_UNREAD_METRIC, Epoch, Journal, JournalName, Log, Offset, Partition, ReadError, ReadLimit,
+    Reader, Record,
 };
 use hookline_schemas::delivery::{ParkedDelivery, decode};
 use hookline_schemas::event::Event;
@@ -140,8 +141,7 @@ impl<L: Log> Readers<L> {
                     lost,
                     "records expired unread"
                 );
-                metrics::counter!("hookline_log_expired_unread_total", "journal" => journal.as_str())
-                    .increment(lost);
+                metrics::counter!(EXPIRED_UNREAD_METRIC, "journal" => journal.as_str()).increment(lost);
                 self.add(Source { from: first, ..source });
                 Ok(None)
             }

@@ -141,6 +141,7 @@ pub(crate) struct Edge<L: Log = EmbeddedLog> {
     running: JoinSet<Result<(), ReadError>>,
     readiness: Box<dyn Fn() -> bool>,
     counted: PrometheusHandle,
+    look: Box<dyn Fn() -> String>,
     scratch: Scratch,
 }
 
@@ -180,11 +181,11 @@ impl<L: Log> Edge<L> {
         };
         let ingest = bound.expect("a free port");
         let address = ingest.local_address().expect("an address");
-        let readiness = Box::new(ingest.readiness());
+        let (readiness, look) = (Box::new(ingest.readiness()), Box::new(ingest.metrics()));
         let shutdown = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(ingest.run(shutdown.clone()));
-        Self { address, log, shutdown, running, readiness, counted: recorder.handle(), scratch }
+        Self { address, log, shutdown, running, readiness, counted: recorder.handle(), look, scratch }
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -246,6 +247,13 @@ impl<L: Log> Edge<L> {
         let text = self.counted.render();
         let value = text.lines().find_map(|line| line.strip_prefix(name)).expect("a counter of this name");
         value.trim().parse().expect("a number")
+    }
+
+    /// Everything that the edge tells of itself.
+    pub(crate) fn metrics(&self) -> String {
+        let written_out = (self.look)();
+        self.counted.run_upkeep();
+        self.counted.render() + &written_out
     }
 
     /// The answer is this refusal, it was counted once, nothing was appended for it, and the edge goes on.

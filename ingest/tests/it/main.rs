@@ -8,6 +8,7 @@ mod client;
 mod durability;
 mod gated;
 mod harness;
+mod metrics;
 mod notifications;
 mod quarantine;
 mod readiness;

@@ -22,7 +22,7 @@ mod retention;
 
 pub use error::{AppendError, CommitError, LogFailure, OpenError, ReadError};
 pub use fence::{Fence, Verdict};
-pub use metrics::METRICS;
+pub use metrics::{DURABILITY_METRIC, EXPIRED_UNREAD_METRIC, METRICS};
 pub use ports::{Appending, Journal, Log, Ownership, Reader, Table, TableWatch};
 pub use record::{
     Batch, Bounds, Change, Committed, Durability, Entry, Epoch, JournalName, Offset, Owned, OwnershipChange,

@@ -4,7 +4,11 @@
 //! Names are `hookline_<role>_<what>_<unit>[_total]`, in base units. Labels are bounded: never a URL, a payment or a
 //! client. Nothing is measured here.
 
+mod page;
+
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+pub use page::Page;
 
 /// How a metric is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

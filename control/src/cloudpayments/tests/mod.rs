@@ -72,6 +72,30 @@ async fn an_order_goes_out_with_the_exact_sum_and_comes_back_with_its_address() 
 }
 
 #[tokio::test]
+async fn questions_are_counted_by_operation_and_outcome_and_measured() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    create_order(&Stand::saying(ORDER).await, None).await.expect("an order");
+    let declined = refund(&Stand::saying(r#"{"Success":false,"Message":"no"}"#).await).await;
+    assert!(matches!(declined, Err(Refused::Declined(_))), "{declined:?}");
+    let broken = refund(&Stand::start([Answer::Of(500, String::new())]).await).await;
+    assert!(is_unavailable(&broken), "{broken:?}");
+    let unknown = list(&Stand::start([Answer::Of(401, String::new())]).await).await;
+    assert!(matches!(unknown, Err(Refused::InvalidCredentials)), "{unknown:?}");
+    let page = recorder.handle().render();
+    for (operation, outcome) in [
+        ("create_order", "answered"),
+        ("refund", "answered"),
+        ("refund", "unavailable"),
+        ("list_transactions", "invalid_credentials"),
+    ] {
+        let line = format!("requests_total{{operation=\"{operation}\",outcome=\"{outcome}\"}} 1\n");
+        assert!(page.contains(&line), "{line} in {page}");
+    }
+    assert!(page.contains("request_seconds_count{operation=\"refund\"} 2\n"), "{page}");
+}
+
+#[tokio::test]
 async fn an_order_without_a_return_address_names_none() {
     let stand = Stand::saying(ORDER).await;
     create_order(&stand, None).await.expect("an order");

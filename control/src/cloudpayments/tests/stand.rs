@@ -88,7 +88,7 @@ impl Stand {
             max_concurrency,
         };
         let outbound = Outbound::new(None, Clock::start()).expect("a client");
-        let client = CloudPayments::new(outbound, &settings);
+        let client = CloudPayments::new(outbound, &settings, Clock::start());
         CloudPayments { first_pause: Duration::from_millis(2), ..client }
     }
 

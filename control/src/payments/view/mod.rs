@@ -254,6 +254,19 @@ impl View {
         self.ask(move |database| rows::records(database, find, params![behind, most])).await
     }
 
+    /// How many refunds are not settled, and when the oldest of them was asked for.
+    pub(crate) async fn open_refunds(&self) -> Result<(u32, Option<Timestamp>), ViewError> {
+        let count = "SELECT SUM(open_refunds), MIN(refund_asked_at) FROM payments WHERE open_refunds > 0";
+        self.ask(move |database| {
+            database.prepare_cached(count)?.query_row([], |row| {
+                let (count, oldest): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
+                let oldest = oldest.and_then(|oldest| u64::try_from(oldest).ok()).map(Timestamp);
+                Ok((u32::try_from(count.unwrap_or(0)).unwrap_or(u32::MAX), oldest))
+            })
+        })
+        .await
+    }
+
     /// One page of what this filter lets through, the latest first.
     pub(crate) async fn list(
         &self,

@@ -44,8 +44,8 @@ fn take_payment(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> 
     let Ok(payment) = decode::<PaymentRecord>(value) else { return left_out(key) };
     let put = "INSERT OR REPLACE INTO payments \
                (key, id, organization, gateway, club, client, invoice, status, is_test, currency, credited, refunded, \
-                open_refunds, created_at, record) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+                open_refunds, refund_asked_at, created_at, record) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
     database.prepare_cached(put)?.execute(params![
         key,
         payment.id.as_str(),
@@ -60,6 +60,7 @@ fn take_payment(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> 
         payment.credited().to_string(),
         payment.refunded().to_string(),
         i64::try_from(payment.open_refunds().count()).unwrap_or(i64::MAX),
+        payment.open_refunds().map(|(refund, _)| milliseconds(refund.at)).min(),
         milliseconds(payment.created_at),
         value,
     ])?;

@@ -15,6 +15,8 @@ CREATE TABLE payments (
     credited       TEXT NOT NULL,
     refunded       TEXT NOT NULL,
     open_refunds   INTEGER NOT NULL,
+    -- When the oldest of them was asked for; null, if there is none.
+    refund_asked_at INTEGER,
     created_at     INTEGER NOT NULL,
     record         BLOB NOT NULL
 );

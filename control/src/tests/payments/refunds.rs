@@ -182,6 +182,10 @@ async fn open_refunds_are_looked_at_in_turn() {
         seen.extend(page.iter().map(|payment| payment.key()));
     }
     assert_eq!(seen.len(), 3);
+    let (count, oldest) = view.open_refunds().await.expect("a view");
+    let records = view.with_open_refunds("", 3).await.expect("a view");
+    let asked_at = records.iter().flat_map(|payment| payment.open_refunds()).map(|(refund, _)| refund.at);
+    assert_eq!((count, oldest), (3, asked_at.min()), "what the metrics tell");
 }
 
 /// A Fail of a refund names no payment: whatever comes first, it ends the same.

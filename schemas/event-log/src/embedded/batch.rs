@@ -1,5 +1,7 @@
 //! What one commit carries, and how each command of it is answered.
 
+use std::time::Duration;
+
 use super::queue::{Accepted, Claim, Command};
 use super::reserve::Need;
 use super::transaction::Outcome;
@@ -11,6 +13,7 @@ use crate::{AppendError, CommitError};
 pub(super) struct Batch {
     commands: Vec<Accepted>,
     bytes: usize,
+    accepted_at: Option<Duration>,
 }
 
 /// Why a command was not written.
@@ -28,6 +31,7 @@ impl Batch {
     /// Adds a command.
     pub(super) fn push(&mut self, accepted: Accepted) {
         self.bytes += accepted.command.bytes();
+        self.accepted_at = self.accepted_at.or(accepted.accepted_at);
         self.commands.push(accepted);
     }
 
@@ -39,6 +43,11 @@ impl Batch {
     /// Their bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// When the first of those that tell it was accepted.
+    pub(super) fn accepted_at(&self) -> Option<Duration> {
+        self.accepted_at
     }
 
     /// Is there nothing to write?

@@ -20,7 +20,7 @@ use super::released::Released;
 use super::reserve::{Reserve, Usage};
 use super::retention::Sweep;
 use super::writer::{Pace, Writer};
-use crate::metrics::WriterMetrics;
+use crate::metrics::{self, WriterMetrics};
 use crate::{Epoch, LogFailure, OpenError};
 
 /// The reserve of `attempts`, whose loss would cost no delivery.
@@ -52,6 +52,8 @@ pub(super) fn open(options: &EmbeddedOptions, clock: Clock, faults: Faults) -> R
     let log = environment(EnvironmentName::Log)?;
     let attempts = environment(EnvironmentName::Attempts)?;
     directory::sync(root)?;
+    metrics::tell_retention(&options.retention);
+    metrics::tell_reserve(options.reserve);
     let life = log.start_life(options.partitions)?;
     attempts.start_life(options.partitions)?;
 
@@ -108,8 +110,10 @@ fn start_writer(
     };
     let reserve = Reserve::open(&environment.data_file, options.map_size, reserve, usage, now)
         .map_err(|source| not_started(options, source))?;
-    let (queue, intake) = queue::bounded().map_err(|source| not_started(options, source))?;
+    let (queue, intake) = queue::bounded(common.clock).map_err(|source| not_started(options, source))?;
     let (publisher, ends) = positions::published(&positions);
+    let metrics = WriterMetrics::of(name);
+    metrics.opened(name, options.map_size, reserve.disk_free());
     let writer = Writer {
         environment: Arc::clone(environment),
         intake,
@@ -123,8 +127,9 @@ fn start_writer(
         life: common.life,
         clock: common.clock,
         committed_at: now,
+        looked_at: now,
         failure: Arc::clone(&common.failure),
-        metrics: WriterMetrics::of(name),
+        metrics,
         faults,
     };
     let thread = std::thread::Builder::new()

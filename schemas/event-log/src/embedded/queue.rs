@@ -2,9 +2,11 @@
 //! either is the point of backpressure; what has passed both is accepted and will be answered.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hookline_schemas::time::Clock;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -111,6 +113,8 @@ pub(super) enum Claim {
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) command: Command,
+    /// When it was accepted, of one command between two batches.
+    pub(super) accepted_at: Option<Duration>,
     _share: OwnedSemaphorePermit,
 }
 
@@ -119,12 +123,15 @@ pub(super) struct Accepted {
 pub(super) struct WriteQueue {
     commands: mpsc::Sender<Accepted>,
     budget: Arc<Semaphore>,
+    is_sampled: Arc<AtomicBool>,
+    clock: Clock,
 }
 
 /// The receiving side, which a writer owns. Blocks its thread while it waits.
 #[derive(Debug)]
 pub(super) struct Intake {
     commands: mpsc::Receiver<Accepted>,
+    is_sampled: Arc<AtomicBool>,
     timer: tokio::runtime::Runtime,
 }
 
@@ -140,13 +147,19 @@ pub(super) enum Taken {
 }
 
 /// A queue of its fixed capacity, both ends.
-pub(super) fn bounded() -> std::io::Result<(WriteQueue, Intake)> {
+pub(super) fn bounded(clock: Clock) -> std::io::Result<(WriteQueue, Intake)> {
     let (sender, receiver) = mpsc::channel(COMMANDS);
     // A channel of tokio can't be waited on for a limited time without its timer; this runtime has no
     // thread of its own and runs only while the writer waits.
     let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let queue = WriteQueue { commands: sender, budget: Arc::new(Semaphore::new(BUDGET)) };
-    Ok((queue, Intake { commands: receiver, timer }))
+    let is_sampled = Arc::new(AtomicBool::new(true));
+    let queue = WriteQueue {
+        commands: sender,
+        budget: Arc::new(Semaphore::new(BUDGET)),
+        is_sampled: Arc::clone(&is_sampled),
+        clock,
+    };
+    Ok((queue, Intake { commands: receiver, is_sampled, timer }))
 }
 
 impl WriteQueue {
@@ -156,8 +169,15 @@ impl WriteQueue {
         let budget = Arc::clone(&self.budget);
         let share = budget.acquire_many_owned(bytes).await.map_err(|_| AppendError::Closed)?;
         let slot = self.commands.reserve().await.map_err(|_| AppendError::Closed)?;
-        slot.send(Accepted { command, _share: share });
+        slot.send(Accepted { command, accepted_at: self.sample(), _share: share });
         Ok(())
+    }
+
+    /// The time, if the writer wants to know how long this command waits: no more than one reading per commit.
+    fn sample(&self) -> Option<Duration> {
+        let is_wanted =
+            self.is_sampled.load(Ordering::Relaxed) && self.is_sampled.swap(false, Ordering::Relaxed);
+        is_wanted.then(|| self.clock.elapsed())
     }
 }
 
@@ -170,12 +190,17 @@ impl Intake {
             Err(TryRecvError::Empty) if wait.is_zero() => return Taken::Nothing,
             Err(TryRecvError::Empty) => {}
         }
-        let Self { commands, timer } = self;
+        let Self { commands, timer, .. } = self;
         match timer.block_on(async { tokio::time::timeout(wait, commands.recv()).await }) {
             Ok(Some(accepted)) => Taken::Command(accepted),
             Ok(None) => Taken::Ended,
             Err(_) => Taken::Nothing,
         }
+    }
+
+    /// Has the next command tell when it was accepted.
+    pub(super) fn sample_next(&self) {
+        self.is_sampled.store(true, Ordering::Relaxed);
     }
 
     /// Lets nothing more in; what was accepted can still be taken.
@@ -202,7 +227,7 @@ mod tests {
 
     #[test]
     fn accepting_waits_for_the_budget_and_ends_with_the_intake() {
-        let (queue, mut intake) = bounded().expect("a queue");
+        let (queue, mut intake) = bounded(Clock::start()).expect("a queue");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let accept = |command| {
             let queue = queue.clone();
@@ -221,5 +246,24 @@ mod tests {
             assert!(matches!(intake.take(Duration::ZERO), Taken::Command(_)));
         }
         assert!(matches!(intake.take(Duration::ZERO), Taken::Ended));
+    }
+    #[test]
+    fn one_command_between_two_batches_tells_when_it_was_accepted() {
+        let (queue, mut intake) = bounded(Clock::start()).expect("a queue");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let mut are_sampled = |count: usize| -> Vec<bool> {
+            for _ in 0..count {
+                runtime.block_on(queue.accept(append(1))).expect("there is room");
+            }
+            let taken = (0..count).map(|_| match intake.take(Duration::ZERO) {
+                Taken::Command(accepted) => accepted.accepted_at.is_some(),
+                other => panic!("{other:?}"),
+            });
+            let taken = taken.collect();
+            intake.sample_next();
+            taken
+        };
+        assert_eq!(are_sampled(3), [true, false, false]);
+        assert_eq!(are_sampled(2), [true, false]);
     }
 }

@@ -149,7 +149,12 @@ impl Reserve {
                 }
             }
         }
-        fstatvfs(&self.data_file).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= more)
+        self.disk_free().is_some_and(|free| free >= more)
+    }
+
+    /// What the disk has left for us, if the system tells.
+    pub(super) fn disk_free(&self) -> Option<u64> {
+        fstatvfs(&self.data_file).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 }
 

@@ -31,6 +31,9 @@ const BATCH_COMMANDS: usize = 4096;
 /// The most bytes of one commit, but for the last command.
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
 
+/// Between two looks at the disk.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// When a batch is written.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pace {
@@ -55,6 +58,8 @@ pub(super) struct Writer {
     pub(super) life: Epoch,
     pub(super) clock: Clock,
     pub(super) committed_at: Duration,
+    /// When the disk was asked last what it has left.
+    pub(super) looked_at: Duration,
     pub(super) failure: Arc<watch::Sender<Option<LogFailure>>>,
     pub(super) metrics: WriterMetrics,
     pub(super) faults: Faults,
@@ -90,6 +95,18 @@ impl Writer {
         }
     }
 
+    /// What the disk has left: asked seldom, because nobody is answered meanwhile.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge; 52 bits are enough")]
+    fn look_at_disk(&mut self, now: Duration) {
+        if now.saturating_sub(self.looked_at) < LOOK_INTERVAL {
+            return;
+        }
+        self.looked_at = now;
+        if let Some(free) = self.reserve.disk_free() {
+            self.metrics.disk_free_bytes.set(free as f64);
+        }
+    }
+
     /// Takes everything there is up to a commit's worth; waits only where there is nothing, and not beyond
     /// the next sweep. Says whether the queue has ended.
     fn gather(&mut self) -> (Batch, bool) {
@@ -119,9 +136,17 @@ impl Writer {
 
     /// Writes a batch, together with what retention is due to delete, and answers each of its commands.
     fn write(&mut self, mut batch: Batch) -> Result<(), LogFailure> {
-        let sweeping = self.sweep.due_in(self.clock.elapsed()).is_zero();
+        let now = self.clock.elapsed();
+        let sweeping = self.sweep.due_in(now).is_zero();
         if batch.is_empty() && !sweeping {
             return Ok(());
+        }
+        if sweeping {
+            self.look_at_disk(now);
+        }
+        if let Some(accepted_at) = batch.accepted_at() {
+            self.metrics.queue_seconds.record(now.saturating_sub(accepted_at));
+            self.intake.sample_next();
         }
         for (claim, keep) in [(Claim::NewData, Keep::Whole), (Claim::Delivery, Keep::Half)] {
             if batch.has(claim) && !self.admits(&batch, keep) {

@@ -6,6 +6,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::options::{KafkaOptions, SaslMechanism};
+use super::statistics;
 use crate::{OpenError, metrics};
 
 /// The largest record: 1 MiB of value, a key, and what a batch adds.
@@ -82,13 +83,21 @@ impl Clients {
             .set("message.timeout.ms", &self.message_timeout)
             .set("request.timeout.ms", "5000")
             .set("message.max.bytes", MAX_MESSAGE_BYTES)
+            .set("statistics.interval.ms", statistics::INTERVAL_MILLISECONDS)
             .set("queue.buffering.max.messages", "0")
             .set("queue.buffering.max.kbytes", "2147483647");
         config
     }
 
-    /// Follows partitions that it is told. It needs a group's name, and joins none.
+    /// Follows partitions that it is told, and tells how far it has come.
     pub(super) fn follower(&self) -> ClientConfig {
+        let mut config = self.reader();
+        config.set("statistics.interval.ms", statistics::INTERVAL_MILLISECONDS);
+        config
+    }
+
+    /// Reads partitions that it is told. It needs a group's name, and joins none.
+    pub(super) fn reader(&self) -> ClientConfig {
         let mut config = self.consumer("readers");
         config
             .set("auto.offset.reset", "error")

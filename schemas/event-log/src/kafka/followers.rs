@@ -10,15 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, TopicPartitionList};
+use rdkafka::{ClientContext, Message, TopicPartitionList};
 use tokio::sync::Notify;
 
-use super::client::Voice;
+use super::client;
+use super::statistics::ReaderLag;
 use crate::{Offset, Partition, ReadError};
 
 /// How long one look for events of a consumer may take.
@@ -31,11 +32,18 @@ pub(super) struct Followers {
     consumers: Mutex<Vec<Arc<Follower>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: Arc<AtomicBool>,
+    lag: Arc<ReaderLag>,
+}
+
+/// Hears of one consumer.
+struct Listener {
+    number: usize,
+    lag: Arc<ReaderLag>,
 }
 
 /// One consumer and what it holds.
 struct Follower {
-    consumer: Arc<BaseConsumer<Voice>>,
+    consumer: Arc<BaseConsumer<Listener>>,
     held: Mutex<BTreeSet<(String, Partition)>>,
 }
 
@@ -59,19 +67,20 @@ pub(super) enum Fed<T> {
 /// A partition, followed from an offset on. Dropping it lets go of the partition.
 pub(super) struct Feed {
     /// None while it is dropped.
-    queue: Option<PartitionQueue<Voice>>,
+    queue: Option<PartitionQueue<Listener>>,
     follower: Arc<Follower>,
     topic: String,
     partition: Partition,
 }
 
 impl Followers {
-    pub(super) fn new(config: ClientConfig) -> Self {
+    pub(super) fn new(config: ClientConfig, lag: ReaderLag) -> Self {
         Self {
             config,
             consumers: Mutex::new(Vec::new()),
             threads: Mutex::new(Vec::new()),
             closed: Arc::new(AtomicBool::new(false)),
+            lag: Arc::new(lag),
         }
     }
 
@@ -101,7 +110,8 @@ impl Followers {
         if let Some(free) = consumers.iter().find(|follower| lock(&follower.held).insert(place.clone())) {
             return Ok(Arc::clone(free));
         }
-        let consumer: BaseConsumer<Voice> = self.config.create_with_context(Voice).map_err(backend)?;
+        let listener = Listener { number: consumers.len(), lag: Arc::clone(&self.lag) };
+        let consumer: BaseConsumer<Listener> = self.config.create_with_context(listener).map_err(backend)?;
         let follower = Follower { consumer: Arc::new(consumer), held: Mutex::new(BTreeSet::from([place])) };
         let follower = Arc::new(follower);
         let (events, closed) = (Arc::clone(&follower.consumer), Arc::clone(&self.closed));
@@ -112,6 +122,12 @@ impl Followers {
         lock(&self.threads).push(thread);
         consumers.push(Arc::clone(&follower));
         Ok(follower)
+    }
+
+    /// What is known of how far they are behind.
+    #[cfg(test)]
+    pub(super) fn lag(&self) -> &ReaderLag {
+        &self.lag
     }
 
     /// Lets the threads end.
@@ -127,12 +143,30 @@ impl Followers {
 }
 
 /// Errors, logs and the like; records come through the queues.
-fn serve_events(consumer: &BaseConsumer<Voice>, closed: &AtomicBool) {
+fn serve_events(consumer: &BaseConsumer<Listener>, closed: &AtomicBool) {
     while !closed.load(Ordering::Acquire) {
         if let Some(Err(error)) = consumer.poll(POLL_INTERVAL) {
             tracing::debug!(%error, "a follower reports");
         }
     }
+}
+
+impl ClientContext for Listener {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::tell(&error, reason);
+    }
+
+    fn stats_raw(&self, told: &[u8]) {
+        self.lag.take(self.number, told);
+    }
+}
+
+impl ConsumerContext for Listener {
+    fn commit_callback(&self, _result: rdkafka::error::KafkaResult<()>, _offsets: &TopicPartitionList) {}
 }
 
 impl Follower {

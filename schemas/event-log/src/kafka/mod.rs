@@ -7,6 +7,7 @@
 //! What an acknowledged append has survived is what the topics' settings say ([`Durability`]).
 
 mod client;
+mod cluster;
 mod commit_words;
 mod counts;
 mod followers;
@@ -16,6 +17,7 @@ mod options;
 mod ownership;
 mod producers;
 mod queries;
+mod statistics;
 mod table;
 mod topics;
 
@@ -32,14 +34,16 @@ pub use self::ownership::KafkaOwnership;
 pub use self::table::{KafkaTable, KafkaWatch};
 
 use self::client::Clients;
+use self::cluster::Inquiry;
 use self::followers::Followers;
 use self::producers::Producers;
 use self::queries::Queries;
+use self::statistics::ReaderLag;
 use self::topics::Topics;
-use crate::ending;
 use crate::{
     Durability, JournalName, Log, LogFailure, OpenError, Owned, PartitionCounts, ReadError, TableName,
 };
+use crate::{ending, metrics};
 
 /// The least that may be pending: some records of the largest size.
 const LEAST_PENDING: u64 = 4 * 1024 * 1024;
@@ -62,6 +66,7 @@ struct Shared {
     followers: Followers,
     /// Started by the first question: an edge asks few, and some processes none.
     queries: OnceLock<Queries>,
+    inquiry: Inquiry,
     failure: watch::Sender<Option<LogFailure>>,
     is_closed: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -87,7 +92,7 @@ impl Shared {
         if let Some(queries) = self.queries.get() {
             return Ok(queries.clone());
         }
-        let (queries, started) = Queries::start(&self.clients.follower(), self.clock)
+        let (queries, started) = Queries::start(&self.clients.reader(), self.clock)
             .map_err(|error| ReadError::Backend(error.to_string()))?;
         threads.extend(started);
         Ok(self.queries.get_or_init(|| queries).clone())
@@ -121,6 +126,7 @@ impl Shared {
     fn close(&self) {
         self.is_closed.send_replace(true);
         self.producers.close();
+        self.inquiry.close();
         self.followers.close();
         if let Some(queries) = self.queries.get() {
             queries.close();
@@ -147,21 +153,26 @@ impl KafkaLog {
             .build()
             .map_err(|error| settings(error.to_string()))?;
         let durability = runtime.block_on(topics::prepare(&options, &clients, &clock))?;
-        let (producers, supervisor) = Producers::start(clients.producer(), options.max_pending)?;
+        let (producers, supervisor) = Producers::start(clients.producer(), options.max_pending, clock)?;
+        let topics = Topics::new(&options);
+        let asked = Inquiry::start(Arc::clone(&producers), topics.names(), options.min_insync_replicas);
+        let (inquiry, inquirer) = asked.map_err(|error| settings(error.to_string()))?;
+        metrics::tell_retention(&options.retention);
         let log = Self {
             shared: Arc::new(Shared {
                 counts: options.partitions,
                 durability,
                 drain_timeout: options.drain_timeout,
                 clock,
-                followers: Followers::new(clients.follower()),
+                followers: Followers::new(clients.follower(), ReaderLag::new(&options.topic_prefix)),
                 clients,
-                topics: Topics::new(&options),
+                topics,
                 producers,
                 queries: OnceLock::new(),
+                inquiry,
                 failure: watch::Sender::new(None),
                 is_closed: watch::Sender::new(false),
-                threads: Mutex::new(vec![supervisor]),
+                threads: Mutex::new(vec![supervisor, inquirer]),
             }),
         };
         let checked = runtime.block_on(async {

@@ -11,17 +11,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ::metrics::{Counter, Gauge};
+use ::metrics::{Counter, Gauge, Histogram};
+use hookline_schemas::time::Clock;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Message, OwnedHeaders};
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::client;
+use super::statistics::ProducerFigures;
 use super::topics::Topic;
 use crate::metrics::{self, RecordCounters};
 use crate::{AppendError, Appending, Offset, OpenError, Partition};
@@ -54,6 +57,7 @@ pub(super) struct Outgoing<'a> {
 struct Pending {
     acknowledge: oneshot::Sender<Result<Offset, AppendError>>,
     counters: Arc<RecordCounters>,
+    handed_over: Duration,
     _admission: OwnedSemaphorePermit,
 }
 
@@ -63,9 +67,18 @@ struct Reports {
     shard: usize,
     /// Which producer of this shard, counted from 0.
     life: u64,
-    failed: SyncSender<Supervision>,
+    common: Common,
     /// No broker has answered since.
     is_cut_off: AtomicBool,
+}
+
+/// What all producers are given alike.
+#[derive(Debug, Clone)]
+struct Common {
+    failed: SyncSender<Supervision>,
+    figures: Arc<ProducerFigures<SHARDS>>,
+    acknowledge_seconds: Histogram,
+    clock: Clock,
 }
 
 /// What the supervisor is told.
@@ -90,7 +103,7 @@ pub(super) struct Producers {
     admission: Arc<Semaphore>,
     max_pending: usize,
     config: ClientConfig,
-    failed: SyncSender<Supervision>,
+    common: Common,
     pending_bytes: Gauge,
     replaced: Counter,
 }
@@ -100,13 +113,20 @@ impl Producers {
     pub(super) fn start(
         config: ClientConfig,
         max_pending: u64,
+        clock: Clock,
     ) -> Result<(Arc<Self>, JoinHandle<()>), OpenError> {
         let (failed, supervision) = sync_channel(REPLACEMENTS);
+        let common = Common {
+            failed,
+            figures: Arc::new(ProducerFigures::new()),
+            acknowledge_seconds: ::metrics::histogram!(metrics::ACKNOWLEDGE_SECONDS),
+            clock,
+        };
         let settings = |reason: String| OpenError::Settings { reason };
         let max_pending = usize::try_from(max_pending).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let shard = |number| {
             let producer =
-                producer(&config, number, 0, &failed).map_err(|error| settings(error.to_string()))?;
+                producer(&config, number, 0, &common).map_err(|error| settings(error.to_string()))?;
             Ok(Shard { producer: RwLock::new(Some(Arc::new(producer))), life: AtomicU64::new(0) })
         };
         let producers = Arc::new(Self {
@@ -114,7 +134,7 @@ impl Producers {
             admission: Arc::new(Semaphore::new(max_pending)),
             max_pending,
             config,
-            failed,
+            common,
             pending_bytes: ::metrics::gauge!(metrics::PENDING_BYTES),
             replaced: ::metrics::counter!(metrics::PRODUCERS_REPLACED),
         });
@@ -134,7 +154,12 @@ impl Producers {
         let admission = admitted.map_err(|_| AppendError::Closed)?;
         let (acknowledge, appending) = Appending::new();
         let counters = Arc::clone(&outgoing.topic.counters);
-        let mut pending = Box::new(Pending { acknowledge, counters, _admission: admission });
+        let mut pending = Box::new(Pending {
+            acknowledge,
+            counters,
+            handed_over: self.common.clock.elapsed(),
+            _admission: admission,
+        });
         loop {
             match self.send(&mut outgoing, pending) {
                 Ok(()) => return Ok(appending),
@@ -178,11 +203,18 @@ impl Producers {
         Err((refused, record.delivery_opaque))
     }
 
+    /// What the cluster says of itself and its topics, within this time; none, once the producers are closed. Blocks.
+    pub(super) fn metadata(&self, timeout: Duration) -> Option<Result<Metadata, KafkaError>> {
+        let [shard, ..] = &self.shards;
+        let current = shard.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
+        current.map(|producer| producer.client().fetch_metadata(None, timeout))
+    }
+
     /// Lets the supervisor end: it flushes what was accepted, then drops the producers.
     pub(super) fn close(&self) {
         self.admission.close();
         // An error means that it has ended already.
-        let _ = self.failed.send(Supervision::Close);
+        let _ = self.common.failed.send(Supervision::Close);
     }
 
     fn supervise(&self, supervision: &Receiver<Supervision>) {
@@ -210,7 +242,7 @@ impl Producers {
         if shard.life.load(Ordering::Acquire) != life {
             return;
         }
-        match producer(&self.config, number, life + 1, &self.failed) {
+        match producer(&self.config, number, life + 1, &self.common) {
             Ok(next) => {
                 shard.life.store(life + 1, Ordering::Release);
                 let next = Some(Arc::new(next));
@@ -238,22 +270,17 @@ impl Producers {
     }
 }
 
-fn producer(
-    config: &ClientConfig,
-    shard: usize,
-    life: u64,
-    failed: &SyncSender<Supervision>,
-) -> Result<Sender, KafkaError> {
+fn producer(config: &ClientConfig, shard: usize, life: u64, common: &Common) -> Result<Sender, KafkaError> {
     Sender::from_config_and_context(
         config,
-        Reports { shard, life, failed: failed.clone(), is_cut_off: AtomicBool::new(false) },
+        Reports { shard, life, common: common.clone(), is_cut_off: AtomicBool::new(false) },
     )
 }
 
 impl Reports {
     fn fail(&self) {
         // Full: the supervisor knows of it, or will hear of it at the next record.
-        let _ = self.failed.try_send(Supervision::Failed { shard: self.shard, life: self.life });
+        let _ = self.common.failed.try_send(Supervision::Failed { shard: self.shard, life: self.life });
     }
 }
 
@@ -271,6 +298,10 @@ impl ClientContext for Reports {
             }
             _ => {}
         }
+    }
+
+    fn stats_raw(&self, told: &[u8]) {
+        self.common.figures.take(self.shard, told);
     }
 }
 
@@ -297,7 +328,11 @@ impl ProducerContext for Reports {
             tracing::info!(producer = self.shard, "brokers answer again");
         }
         match told {
-            Ok(_) => pending.counters.appended.increment(1),
+            Ok(_) => {
+                let took = self.common.clock.elapsed().saturating_sub(pending.handed_over);
+                self.common.acknowledge_seconds.record(took);
+                pending.counters.appended.increment(1);
+            }
             Err(_) => pending.counters.unknown.increment(1),
         }
         // Whoever has stopped waiting has dropped the other half: that is no error.
@@ -340,7 +375,8 @@ mod tests {
                 .set("enable.idempotence", "true")
                 .set("message.timeout.ms", message_timeout)
                 .set("reconnect.backoff.max.ms", "500");
-            let (producers, supervisor) = Producers::start(config, max_pending).expect("producers");
+            let (producers, supervisor) =
+                Producers::start(config, max_pending, Clock::start()).expect("producers");
             let topic = Topic::new("", TOPIC);
             Self { cluster, producers, supervisor: Some(supervisor), topic }
         }

@@ -59,6 +59,11 @@ impl Topics {
         }
     }
 
+    /// Of all of them.
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        self.journals.iter().chain(&self.tables).map(|topic| Arc::clone(&topic.name)).collect()
+    }
+
     pub(super) fn journal(&self, name: JournalName) -> &Topic {
         self.journals.get(name as usize).expect("there is a topic for every journal")
     }
