@@ -91,12 +91,17 @@ async fn page_of_a_busy_process() -> anyhow::Result<String> {
     let check = fixture(Shape::Check, 7);
     ensure!(bench.post(&check).await?.is_accepted());
     bench.delivered("wh_1", &ids).await?;
+    let while_down = page_with(&bench, &["hookline_dispatcher_endpoint_backlog{"]).await?;
     bench.receiver.set_profile(&WebhookId::new("wh_down"), Profile::Healthy);
     bench.delivered("wh_down", &ids).await?;
-    let page =
-        page_with(&bench, &["hookline_control_open_refunds 0", "hookline_dispatcher_committed{"]).await?;
+    let told_late = [
+        "hookline_control_open_refunds 0",
+        "hookline_dispatcher_committed{",
+        "hookline_dispatcher_lag_records{",
+    ];
+    let page = page_with(&bench, &told_late).await?;
     bench.stop(hookline).await?;
-    Ok(page)
+    Ok(while_down + &page)
 }
 
 /// A process that is asked to register a site at a simulated CloudPayments.
