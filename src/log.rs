@@ -13,6 +13,9 @@ pub(crate) trait Backend: Log {
     /// How it is set up.
     type Options: Send + 'static;
 
+    /// Whether other processes can take the place of this one.
+    const IS_SHARED: bool;
+
     /// Where it stands, for people.
     fn place(options: &Self::Options) -> String;
 
@@ -28,6 +31,7 @@ pub(crate) trait Backend: Log {
 
 impl Backend for EmbeddedLog {
     type Options = EmbeddedOptions;
+    const IS_SHARED: bool = false;
 
     fn place(options: &EmbeddedOptions) -> String {
         options.directory.display().to_string()
@@ -48,6 +52,7 @@ impl Backend for EmbeddedLog {
 
 impl Backend for KafkaLog {
     type Options = KafkaOptions;
+    const IS_SHARED: bool = true;
 
     fn place(options: &KafkaOptions) -> String {
         format!("{}* at {}", options.topic_prefix, options.bootstrap_servers.join(","))

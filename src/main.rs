@@ -14,6 +14,7 @@ mod roles;
 mod rotate_key;
 mod run;
 mod secret_argument;
+mod service_manager;
 mod simulate;
 mod telemetry;
 mod token;
@@ -28,9 +29,10 @@ use hookline_control::StartError;
 use hookline_dispatcher::DispatcherError;
 use hookline_event_log::OpenError;
 use hookline_ingest::DirectoryFileError;
+use hookline_listener::{HandOverError, HandedOver};
 use key::KeyError;
 use roles::Roles;
-use run::RunError;
+use run::{RunError, Start};
 
 /// Payment callbacks in, signed webhooks out.
 #[derive(Debug, Parser)]
@@ -101,6 +103,8 @@ mod exit {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // Before the runtime has threads: it changes the environment.
+    let handed_over = HandedOver::from_environment();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -108,13 +112,13 @@ fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Run(file) => runtime.block_on(run_command(file, Roles::All)),
-        Command::Ingest(file) => runtime.block_on(run_command(file, Roles::Ingest)),
+        Command::Run(file) => runtime.block_on(run_command(file, Roles::All, handed_over)),
+        Command::Ingest(file) => runtime.block_on(run_command(file, Roles::Ingest, handed_over)),
         Command::Dispatcher { file, until_drained } => {
             let roles = if until_drained { Roles::Drain } else { Roles::Dispatcher };
-            runtime.block_on(run_command(file, roles))
+            runtime.block_on(run_command(file, roles, handed_over))
         }
-        Command::Control(file) => runtime.block_on(run_command(file, Roles::Control)),
+        Command::Control(file) => runtime.block_on(run_command(file, Roles::Control, handed_over)),
         Command::CheckConfig(file) => check_config(file),
         Command::DeadLetters(wanted) => ask::ended(runtime.block_on(wanted.run())),
         Command::Trace(arguments) => ask::ended(runtime.block_on(ask::trace::run(arguments))),
@@ -129,15 +133,21 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run_command(file: ConfigFile, roles: Roles) -> ExitCode {
+async fn run_command(
+    file: ConfigFile,
+    roles: Roles,
+    handed_over: Result<HandedOver, HandOverError>,
+) -> ExitCode {
     let config = match Config::load(file.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail_config(error),
     };
-    let lines = telemetry::Lines::start(&config.telemetry);
+    let (lines, filter) = telemetry::Lines::start(&config.telemetry);
     let ran = async {
         let metrics = telemetry::init_metrics(&lines)?;
-        run::run(config, file.config, roles, metrics, telemetry::stop_signal()).await?;
+        let handed_over = handed_over.map_err(RunError::HandedOver)?;
+        let start = Start { config, file: file.config, roles, handed_over, metrics, logs: filter };
+        run::run(start, telemetry::stop_signal()).await?;
         anyhow::Ok(())
     };
     let ran = ran.await;
@@ -156,11 +166,14 @@ fn exit_status(error: &RunError) -> u8 {
     match error {
         RunError::Log(_) => exit::IO_ERROR,
         RunError::Open(error) => exit_status_of_open(error),
-        RunError::NotShared(_) | RunError::Shared(_) => exit::CONFIG,
+        RunError::NotShared(_)
+        | RunError::Shared(_)
+        | RunError::HandedOver(_)
+        | RunError::Edge(hookline_ingest::StartError::Tls(_)) => exit::CONFIG,
         RunError::Key(error) => exit_status_of_key(error),
         RunError::Control(StartError::Identity(_)) => exit::CONFIG,
         RunError::Control(StartError::Bind(_) | StartError::Control(_))
-        | RunError::Bind(_)
+        | RunError::Edge(hookline_ingest::StartError::Bind(_))
         | RunError::BindAdmin { .. } => exit::CANNOT_CREATE,
         RunError::Directory(DirectoryFileError::Read { .. } | DirectoryFileError::Lines { .. }) => {
             exit::CONFIG

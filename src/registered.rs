@@ -47,13 +47,18 @@ pub(crate) enum Delivers {
     No,
 }
 
-/// What stands in the configuration.
-#[derive(Debug, Clone)]
+/// What stands in the configuration, as it was read last.
+#[derive(Debug)]
 pub(crate) struct Configured {
     /// Checked beside each other.
     pub(crate) gateways: Vec<Gateway>,
-    /// They change when the configuration is read again.
-    pub(crate) webhooks: watch::Receiver<Arc<Webhooks>>,
+    pub(crate) webhooks: Webhooks,
+}
+
+impl Configured {
+    pub(crate) fn new(gateways: &Gateways, webhooks: Webhooks) -> Self {
+        Self { gateways: gateways.iter().cloned().collect(), webhooks }
+    }
 }
 
 /// Follows both, and tells, until the log closes.
@@ -65,7 +70,7 @@ pub(crate) struct Configured {
 pub(crate) async fn tell<L: Log>(
     log: L,
     sealer: Sealer,
-    configured: Configured,
+    configured: watch::Receiver<Arc<Configured>>,
     told: Told,
     delivers: Delivers,
     clock: Clock,
@@ -79,17 +84,17 @@ pub(crate) async fn tell<L: Log>(
 
 async fn combine(
     mut registry: watch::Receiver<Option<Arc<Registry>>>,
-    mut configured: Configured,
+    mut configured: watch::Receiver<Arc<Configured>>,
     told: Told,
     delivers: Delivers,
     clock: Clock,
 ) -> Result<(), FollowError> {
     loop {
         let known = registry.borrow_and_update().clone();
-        let webhooks = Arc::clone(&configured.webhooks.borrow_and_update());
+        let read = Arc::clone(&configured.borrow_and_update());
         if let Some(registry) = &known {
-            told.gateways.store(Some(Arc::new(gateways(&configured.gateways, registry, clock))));
-            match (all_webhooks(&webhooks, registry), delivers) {
+            told.gateways.store(Some(Arc::new(gateways(&read.gateways, registry, clock))));
+            match (all_webhooks(&read.webhooks, registry), delivers) {
                 (Ok(webhooks), _) => drop(told.webhooks.send_replace(Some(Arc::new(webhooks)))),
                 (Err(error), Delivers::Yes) => return Err(error),
                 (Err(error), Delivers::No) => tracing::error!(%error, "the webhooks stay as they were"),
@@ -97,7 +102,7 @@ async fn combine(
         }
         tokio::select! {
             changed = registry.changed() => if changed.is_err() { return Ok(()) },
-            changed = configured.webhooks.changed() => if changed.is_err() { return Ok(()) },
+            changed = configured.changed() => if changed.is_err() { return Ok(()) },
             () = next_change(known.as_deref(), clock) => {}
         }
     }

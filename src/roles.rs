@@ -65,11 +65,23 @@ impl fmt::Display for Roles {
     }
 }
 
+/// When a role is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// While the edge goes on.
+    BesideTheEdge,
+    /// The edge itself.
+    Edge,
+    /// Once nobody needs it any more.
+    Last,
+}
+
 /// Resolves once a role has ended.
 type Running = Pin<Box<dyn Future<Output = Result<(), RunError>> + Send>>;
 
 /// A role, running.
 pub(crate) struct Role {
+    turn: Turn,
     stop: CancellationToken,
     /// How long its stopping may take, where it does not bound that itself.
     stop_within: Option<Duration>,
@@ -83,7 +95,7 @@ impl Role {
         let stop = CancellationToken::new();
         let edge = tasks.spawn(ingest.run(stop.clone()));
         let running = async { edge.await.map_err(|_| RunError::Panicked)?.map_err(RunError::Ingest) };
-        Self { stop, stop_within: Some(EDGE_DRAIN), running: Some(Box::pin(running)) }
+        Self { turn: Turn::Edge, stop, stop_within: Some(EDGE_DRAIN), running: Some(Box::pin(running)) }
     }
 
     /// Runs the dispatcher on a thread and a runtime of its own: outbound work costs a fifth less there, and a
@@ -107,7 +119,7 @@ impl Role {
             thread.join().map_err(|_| RunError::Panicked)?;
             Ok(result.map_err(|_| RunError::Panicked)??)
         };
-        Ok(Self { stop, stop_within: None, running: Some(Box::pin(running)) })
+        Ok(Self { turn: Turn::BesideTheEdge, stop, stop_within: None, running: Some(Box::pin(running)) })
     }
 
     /// Runs the control plane as a task among these.
@@ -115,10 +127,15 @@ impl Role {
         let stop = CancellationToken::new();
         let control = tasks.spawn(control.run(stop.clone()));
         let running = async { control.await.map_err(|_| RunError::Panicked)?.map_err(RunError::Lanes) };
-        Self { stop, stop_within: Some(EDGE_DRAIN), running: Some(Box::pin(running)) }
+        Self {
+            turn: Turn::BesideTheEdge,
+            stop,
+            stop_within: Some(EDGE_DRAIN),
+            running: Some(Box::pin(running)),
+        }
     }
 
-    /// Follows what organizations register, as a task among these: every other role goes by it, so it is stopped last.
+    /// Follows what organizations register, as a task among these: every other role goes by it.
     pub(crate) fn registry(
         telling: impl Future<Output = Result<(), FollowError>> + Send + 'static,
         tasks: &TaskTracker,
@@ -132,12 +149,12 @@ impl Role {
                 None => Ok(()),
             }
         };
-        Self { stop, stop_within: None, running: Some(Box::pin(running)) }
+        Self { turn: Turn::Last, stop, stop_within: None, running: Some(Box::pin(running)) }
     }
 
-    /// Cancelled once the role is stopping.
-    pub(crate) fn stopping(&self) -> CancellationToken {
-        self.stop.clone()
+    /// When it is stopped.
+    pub(crate) const fn turn(&self) -> Turn {
+        self.turn
     }
 
     /// Asks it to finish what it has begun, and waits for that. How it ended, unless [`first_end`] said so

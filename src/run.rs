@@ -1,38 +1,52 @@
 //! `hookline run`, `hookline ingest`, `hookline dispatcher`, `hookline control`: the roles that were asked for, over one log.
 //!
-//! Start: key, log, directory, addresses, roles; ready when each has loaded what it needs. Stop: not ready,
-//! the edge finishes what it has accepted, the dispatcher what is in flight, the log is closed.
+//! Start: key, log, directory, addresses, roles; ready when each has loaded what it needs. All of it is short, and what
+//! connects meanwhile to a socket that was handed over waits in it.
+//!
+//! Stop, in an order that nobody outside notices:
+//!
+//! 1. Not ready any more. The edge goes on, and each of its answers ends its connection, so that callers come back by
+//!    another one: a load balancer sends them elsewhere.
+//! 2. The dispatcher finishes what is in flight (that may take `dispatcher.drain_timeout`), the control plane too. Over
+//!    a log that others share the edge stays for `ingest.drain_delay` at least, until load balancers have seen 1. What
+//!    it appends behind the dispatcher's last commit is in the log, and whoever delivers next reads it there.
+//! 3. The edge accepts no more, and finishes what it has. From here on nobody is answered, until the next process is
+//!    ready: this is the gap, and nothing slow is in it.
+//! 4. The log is closed and unlocked; the process ends.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::join_all;
 use hookline_control::{ControlPlane, Parts, StartError, WebhookLimits};
 use hookline_dispatcher::{Dispatcher, DispatcherError};
 use hookline_event_log::embedded::EmbeddedLog;
 use hookline_event_log::kafka::KafkaLog;
 use hookline_event_log::{Log, LogFailure, OpenError, ReadError};
 use hookline_history::History;
-use hookline_ingest::{BindError, DirectoryFileError, Ingest, load_directory_file};
+use hookline_ingest::{DirectoryFileError, Ingest, load_directory_file};
+use hookline_listener::{BindError, HandOverError, HandedOver, listen};
 use hookline_registry::FollowError;
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::time::Clock;
-use hookline_schemas::webhook::Webhooks;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin, AdminSocket, Payments, Readiness, Reconcile, Reseal, Sealing};
-use crate::config::{Config, LogOptions};
+use crate::config::{Config, LogOptions, Sections};
 use crate::key::{self, KeyError, KeySource, Keys};
 use crate::limits;
 use crate::log::{self, Backend};
 use crate::registered::{self, Configured, Delivers, Told};
-use crate::reload;
-use crate::roles::{EDGE_DRAIN, Role, Roles, first_end};
-use crate::telemetry::Metrics;
+use crate::reload::Reload;
+use crate::roles::{EDGE_DRAIN, Role, Roles, Turn, first_end};
+use crate::service_manager;
+use crate::telemetry::{LogFilter, Metrics};
 
 /// Why the process ended other than by being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +67,9 @@ pub(crate) enum RunError {
     #[error("failed to load the directory")]
     Directory(#[from] DirectoryFileError),
     #[error(transparent)]
-    Bind(#[from] BindError),
+    HandedOver(#[from] HandOverError),
+    #[error("failed to start the edge")]
+    Edge(#[from] hookline_ingest::StartError),
     #[error("failed to listen on {address} for admin")]
     BindAdmin {
         address: SocketAddr,
@@ -82,28 +98,42 @@ pub(crate) enum RunError {
     Panicked,
 }
 
-/// Runs the roles over the log of the configuration, which was read from this file, until asked to stop or until
-/// one of them or the log fails. Everything that was acknowledged is in the log when it returns, however it returns.
-pub(crate) async fn run(
-    config: Config,
-    file: Option<PathBuf>,
-    roles: Roles,
-    metrics: Metrics,
-    stop: impl Future<Output = ()>,
-) -> Result<(), RunError> {
-    match config.log.clone() {
+/// What a process is started with.
+pub(crate) struct Start {
+    pub(crate) config: Config,
+    /// From which it was read.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) roles: Roles,
+    /// What the service manager has bound for it.
+    pub(crate) handed_over: HandedOver,
+    pub(crate) metrics: Metrics,
+    pub(crate) logs: LogFilter,
+}
+
+impl Start {
+    /// Where the process will listen, by setting.
+    fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+        let Self { config, roles, .. } = self;
+        let ingest = roles.have_ingest().then_some(("ingest.listen", config.ingest.listen));
+        let control = roles.have_control().then_some(("control.listen", config.control.listen));
+        ingest.into_iter().chain(control).chain([("admin.listen", config.admin.listen)]).collect()
+    }
+}
+
+/// Runs the roles over the log of the configuration until asked to stop, or until one of them or the log fails.
+/// Everything that was acknowledged is in the log when it returns, however it returns.
+pub(crate) async fn run(start: Start, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    start.handed_over.demand_all_meant(&start.addresses())?;
+    let roles = start.roles;
+    match start.config.log.clone() {
         LogOptions::Embedded(_) if matches!(roles, Roles::Ingest | Roles::Control) => {
             Err(RunError::NotShared(roles))
         }
         LogOptions::Embedded(options) => {
-            let key = key::load_or_make;
-            Box::pin(run_over::<EmbeddedLog>(options, key, config, file, roles, metrics, stop)).await
+            Box::pin(run_over::<EmbeddedLog>(options, key::load_or_make, start, stop)).await
         }
         LogOptions::Kafka(_) if roles == Roles::Drain => Err(RunError::Shared(roles)),
-        LogOptions::Kafka(options) => {
-            let key = key::load;
-            Box::pin(run_over::<KafkaLog>(*options, key, config, file, roles, metrics, stop)).await
-        }
+        LogOptions::Kafka(options) => Box::pin(run_over::<KafkaLog>(*options, key::load, start, stop)).await,
     }
 }
 
@@ -111,12 +141,10 @@ pub(crate) async fn run(
 async fn run_over<L: Backend>(
     options: L::Options,
     key: fn(&KeySource) -> Result<Sealer, KeyError>,
-    config: Config,
-    file: Option<PathBuf>,
-    roles: Roles,
-    metrics: Metrics,
+    start: Start,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let Start { config, file, roles, handed_over, metrics, logs } = start;
     let clock = Clock::start();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -124,13 +152,14 @@ async fn run_over<L: Backend>(
     limits::raise_open_files(if roles.have_ingest() { config.ingest.max_connections } else { 0 });
     let sealer = key(&config.keys)?;
     let log: L = log::open(options, clock).await?;
-    let prepared = Prepared::new(&log, config, roles, sealer, clock).await?;
-    let running = prepared.start(&log, clock, metrics, file)?;
+    let drain_delay = if L::IS_SHARED { config.ingest.drain_delay } else { Duration::ZERO };
+    let prepared = Prepared::new(&log, config, roles, &handed_over, sealer, clock).await?;
+    let running = prepared.start(&log, clock, metrics, (file, logs))?;
     let ended = tokio::select! {
         biased;
         // Nothing may be written any more: there is nothing to drain into.
         failure = log.failed() => return Err(failure.into()),
-        ended = running.until(stop) => ended,
+        ended = running.until(stop, drain_delay) => ended,
     };
     log.close().await;
     ended
@@ -147,9 +176,9 @@ struct Prepared<L: Log> {
     keys: Keys,
     sealer: Sealer,
     told: Told,
-    configured: Configured,
-    /// Those of the configuration, as it is read again.
-    webhooks: watch::Sender<Arc<Webhooks>>,
+    /// As it is read again.
+    configured: watch::Sender<Arc<Configured>>,
+    sections: Sections,
 }
 
 impl<L: Backend> Prepared<L> {
@@ -158,27 +187,26 @@ impl<L: Backend> Prepared<L> {
         log: &L,
         config: Config,
         roles: Roles,
+        handed_over: &HandedOver,
         sealer: Sealer,
         clock: Clock,
     ) -> Result<Self, RunError> {
         let told = Told::nothing();
         let control = if roles.have_control() {
-            Some(prepare_control(log, &config, &told, sealer.clone(), clock).await?)
+            Some(prepare_control(log, &config, handed_over, &told, sealer.clone(), clock).await?)
         } else {
             None
         };
         let keys = Keys::new(config.keys, sealer.clone());
         let socket = bind_socket(&config.admin_socket).await;
         let ingest = if roles.have_ingest() {
-            Some(prepare_edge(log, config.ingest, &told, sealer.clone(), clock).await?)
+            Some(prepare_edge(log, config.ingest, handed_over, &told, sealer.clone(), clock).await?)
         } else {
             None
         };
-        let address = config.admin.listen;
-        let admin = admin::bind(address).await.map_err(|source| RunError::BindAdmin { address, source })?;
-        let (webhooks, configured) = watch::channel(Arc::new(config.webhooks));
-        let gateways = config.gateways.iter().cloned().collect();
-        let configured = Configured { gateways, webhooks: configured };
+        let not_bound = |BindError { address, source }| RunError::BindAdmin { address, source };
+        let admin = listen(config.admin.listen, handed_over).await.map_err(not_bound)?;
+        let configured = watch::Sender::new(Arc::new(Configured::new(&config.gateways, config.webhooks)));
         let history = History::new(log.clone(), clock);
         let payments = Payments { history, told: told.clone(), sealer: sealer.clone(), reconcile: None };
         let webhooks_told = told.webhooks.subscribe();
@@ -199,7 +227,7 @@ impl<L: Backend> Prepared<L> {
             sealer,
             told,
             configured,
-            webhooks,
+            sections: config.sections,
         })
     }
 
@@ -209,11 +237,13 @@ impl<L: Backend> Prepared<L> {
         log: &L,
         clock: Clock,
         mut metrics: Metrics,
-        file: Option<PathBuf>,
+        (file, filter): (Option<PathBuf>, LogFilter),
     ) -> Result<Running, RunError> {
         self.tell_addresses()?;
         let tasks = TaskTracker::new();
         let (mut roles, mut readiness) = (Vec::new(), Vec::<(_, Readiness)>::new());
+        let tls = self.ingest.as_ref().and_then(Ingest::tls);
+        let drain_edge = self.ingest.as_ref().map(|ingest| Box::new(ingest.draining()) as DrainEdge);
         if let Some(ingest) = self.ingest {
             readiness.push(("ingest", Box::new(ingest.readiness())));
             metrics.add(ingest.metrics());
@@ -230,6 +260,7 @@ impl<L: Backend> Prepared<L> {
         }
         let reseal = self.control.as_ref().map(resealing);
         let reconcile = self.control.as_ref().map(reconciling);
+        let has_control = self.control.is_some();
         if let Some(control) = self.control {
             readiness.push((admin::CONTROL, Box::new(control.readiness())));
             let look = control.metrics();
@@ -239,23 +270,27 @@ impl<L: Backend> Prepared<L> {
             });
             roles.push(Role::control(control, &tasks));
         }
-        let telling = registered::tell(log.clone(), self.sealer, self.configured, self.told, delivers, clock);
+        let configured = self.configured.subscribe();
+        let telling = registered::tell(log.clone(), self.sealer, configured, self.told, delivers, clock);
         roles.push(Role::registry(telling, &tasks));
+        let (stopping, admin_stop) = (CancellationToken::new(), CancellationToken::new());
+        let readiness: Arc<[_]> = readiness.into();
         let admin = Admin {
             durability: log.durability(),
-            roles: readiness,
-            // The process is stopping as soon as its first role is.
-            stopping: roles.first().map(Role::stopping).unwrap_or_default(),
+            roles: Arc::clone(&readiness),
+            stopping: stopping.clone(),
             metrics,
             endpoints,
             payments: Payments { reconcile, ..self.payments },
             sealing: Sealing { keys: self.keys.clone(), reseal },
             backups: log.backups(),
         };
-        let admin_stop = CancellationToken::new();
-        tasks.spawn(reload::follow(file, self.keys, self.webhooks, admin_stop.clone()));
+        let (sections, keys, configured) = (self.sections, self.keys, self.configured);
+        let reload = Reload { file, sections, keys, configured, tls, filter, has_control };
+        tasks.spawn(reload.follow(admin_stop.clone()));
+        tasks.spawn(service_manager::follow(readiness, admin_stop.clone()));
         tasks.spawn(admin.serve(self.admin, self.socket, admin_stop.clone()));
-        Ok(Running { roles, admin_stop, tasks })
+        Ok(Running { roles, drain_edge, stopping, admin_stop, tasks })
     }
 
     fn tell_addresses(&self) -> Result<(), RunError> {
@@ -291,6 +326,7 @@ fn reconciling<L: Log>(plane: &ControlPlane<L>) -> Reconcile {
 async fn prepare_control<L: Log>(
     log: &L,
     config: &Config,
+    handed_over: &HandedOver,
     told: &Told,
     sealer: Sealer,
     clock: Clock,
@@ -312,7 +348,7 @@ async fn prepare_control<L: Log>(
         view_dir: config.view_dir.clone(),
     };
     let local_key = &config.token_key_file;
-    Ok(ControlPlane::bind(parts, &config.control, &config.cloudpayments, local_key).await?)
+    Ok(ControlPlane::bind(parts, handed_over, &config.control, &config.cloudpayments, local_key).await?)
 }
 
 /// Without it everything goes on; the command line alone can't ask.
@@ -328,6 +364,7 @@ async fn bind_socket(path: &Path) -> Option<AdminSocket> {
 async fn prepare_edge<L: Log>(
     log: &L,
     settings: hookline_ingest::Settings,
+    handed_over: &HandedOver,
     told: &Told,
     sealer: Sealer,
     clock: Clock,
@@ -339,34 +376,56 @@ async fn prepare_edge<L: Log>(
             tracing::error!(changes.refused, "the directory is older than its file: the log has no space");
         }
     }
-    Ok(Ingest::bind(settings, Arc::clone(&told.gateways), log.clone(), sealer, clock).await?)
+    let gateways = Arc::clone(&told.gateways);
+    Ok(Ingest::bind(settings, handed_over, gateways, log.clone(), sealer, clock).await?)
 }
+
+/// Has every answer of the edge end its connection.
+type DrainEdge = Box<dyn Fn() + Send + Sync>;
 
 /// The roles, running.
 struct Running {
-    /// In the order in which they are stopped: first the edge, so that nothing new comes in.
     roles: Vec<Role>,
+    /// None, where there is no edge.
+    drain_edge: Option<DrainEdge>,
+    /// Cancelled once the process is not ready any more.
+    stopping: CancellationToken,
     admin_stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Running {
-    /// Runs until asked to stop or until a role ends; then stops them in order, and the admin address last.
-    async fn until(mut self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let mut ended = tokio::select! {
+    /// Runs until asked to stop or until a role ends; then stops them by turns, and the admin address last. Asked to
+    /// stop, an edge stays for at least this delay.
+    async fn until(mut self, stop: impl Future<Output = ()>, drain_delay: Duration) -> Result<(), RunError> {
+        let (ended, drain_delay) = tokio::select! {
             () = stop => {
                 tracing::info!("stopping: finishing what is in flight");
-                Ok(())
+                (Ok(()), drain_delay)
             }
-            ended = first_end(&mut self.roles) => ended,
+            ended = first_end(&mut self.roles) => (ended, Duration::ZERO),
         };
-        for role in &mut self.roles {
-            ended = ended.and(role.stop().await);
-        }
+        self.stopping.cancel();
+        service_manager::stopping();
+        let stay = async {
+            if let Some(drain) = &self.drain_edge {
+                drain();
+                tokio::time::sleep(drain_delay).await;
+            }
+        };
+        let (beside, ()) = tokio::join!(stop_those(&mut self.roles, Turn::BesideTheEdge), stay);
+        let edge = stop_those(&mut self.roles, Turn::Edge).await;
+        let last = stop_those(&mut self.roles, Turn::Last).await;
         self.admin_stop.cancel();
         self.tasks.close();
         // Peers that read no answer are not waited for.
         let _ = tokio::time::timeout(EDGE_DRAIN, self.tasks.wait()).await;
-        ended
+        ended.and(beside).and(edge).and(last)
     }
+}
+
+/// Stops the roles whose turn it is, all at once; those that have ended stay so.
+async fn stop_those(roles: &mut [Role], turn: Turn) -> Result<(), RunError> {
+    let stopping = roles.iter_mut().filter(|role| role.turn() == turn).map(Role::stop);
+    join_all(stopping).await.into_iter().collect()
 }

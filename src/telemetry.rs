@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod document;
+mod filter;
 mod lines;
 mod page;
 pub(crate) mod process;
@@ -11,6 +12,7 @@ use hookline_telemetry::{Metric, describe};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::signal::unix::{SignalKind, signal};
 
+pub(crate) use filter::LogFilter;
 #[cfg(test)]
 pub(crate) use lines::Dropped;
 pub(crate) use lines::Lines;

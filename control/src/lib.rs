@@ -27,7 +27,6 @@ mod writer;
 
 pub use control::{Control, ControlError, NotResealed, Parts, ViewProblem};
 pub use graphql::{Configured, WebhookLimits};
-pub use http::BindError;
 pub use identity::{
     IdentityError, IssueRequest, KeyProblem, LocalKey, LocalKeyError, Role, local_key, make_key_file,
 };

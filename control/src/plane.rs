@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use hookline_event_log::{Log, ReadError};
+use hookline_listener::{BindError, HandedOver};
 use hookline_schemas::time::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{Control, ControlError, Parts};
-use crate::http::{BindError, Front, Server};
+use crate::http::{Front, Server};
 use crate::identity::{IdentityError, Verifier};
 use crate::metrics;
 use crate::settings::{CloudPaymentsSettings, Settings};
@@ -38,7 +39,7 @@ pub enum StartError {
 }
 
 impl<L: Log> ControlPlane<L> {
-    /// Binds the address of the settings. Tokens of a machine without an identity provider are signed by the key in
+    /// Binds the address of the settings, or takes it over. Tokens of a machine without an identity provider are signed by the key in
     /// `local_key_file`, unless the settings name another.
     ///
     /// # Errors
@@ -46,6 +47,7 @@ impl<L: Log> ControlPlane<L> {
     /// If a file that the settings name can't be used, or the system does not give the address.
     pub async fn bind(
         parts: Parts<L>,
+        handed_over: &HandedOver,
         settings: &Settings,
         cloudpayments: &CloudPaymentsSettings,
         local_key_file: &Path,
@@ -53,7 +55,7 @@ impl<L: Log> ControlPlane<L> {
         let clock = parts.clock;
         let verifier = Verifier::new(&settings.tokens, local_key_file, clock)?;
         let control = Control::new(parts, cloudpayments).await?;
-        let server = Server::bind(settings.listen).await?;
+        let server = Server::bind(settings.listen, handed_over).await?;
         Ok(Self { control, server, verifier, settings: settings.clone(), clock })
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -28,6 +29,7 @@ use crate::quarantine::Quarantine;
 use crate::route::{Route, body_format};
 use crate::settings::Settings;
 use crate::source::{self, FailureLimit};
+use crate::tls::Tls;
 use crate::verify::{Unverified, VerifiedNotification, verify};
 
 /// The largest event, encoded, in bytes.
@@ -45,6 +47,10 @@ pub(crate) struct Edge<L: Log> {
     pub(crate) quarantine: Quarantine<L>,
     pub(crate) metrics: EdgeMetrics,
     pub(crate) tallies: Tallies,
+    /// Where it speaks TLS itself.
+    pub(crate) tls: Option<Tls>,
+    /// Each answer is the last one on its connection.
+    pub(crate) is_draining: AtomicBool,
     pub(crate) clock: Clock,
 }
 
@@ -52,6 +58,14 @@ impl<L: Log> Edge<L> {
     /// Whether everything is known that a notification is compared with: missing must never mean *unknown*.
     pub(crate) fn is_ready(&self) -> bool {
         self.directory.is_loaded() && self.gateways.load().is_some()
+    }
+
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
     }
 
     fn verify(&self, unverified: Unverified<'_>) -> Result<VerifiedNotification, Refusal> {

@@ -20,10 +20,12 @@ mod route;
 mod server;
 mod settings;
 mod source;
+mod tls;
 mod verify;
 
 pub use directory::{DirectoryChanges, DirectoryFileError, load_directory_file};
 pub use gateways::{GatewayConflict, Gateways};
 pub use metrics::METRICS;
-pub use server::{BindError, Ingest};
-pub use settings::Settings;
+pub use server::{Ingest, StartError};
+pub use settings::{Settings, TlsSettings};
+pub use tls::{Tls, TlsError};

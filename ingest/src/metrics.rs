@@ -27,6 +27,8 @@ const DIRECTORY_ENTRIES: &str = "hookline_ingest_directory_entries";
 
 /// In the order in which [`Admission::usage`] tells them.
 const PERMIT_KINDS: [&str; 3] = ["requests", "checks", "bytes"];
+const HANDSHAKE_FAILURES: &str = "hookline_ingest_tls_handshake_failures_total";
+const CERTIFICATE_EXPIRY: &str = "hookline_ingest_tls_certificate_expiry_timestamp_seconds";
 
 /// Every metric of this crate.
 pub const METRICS: &[Metric] = &[
@@ -60,7 +62,18 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge(DIRECTORY_ENTRIES, &["table"], "What Check compares with, by table: clients or top_ups"),
     GATEWAY_NOTIFICATIONS,
     GATEWAY_LAST_NOTIFICATION,
+    Metric::counter(HANDSHAKE_FAILURES, &[], "Connections on which no TLS was agreed on"),
+    Metric::gauge(
+        CERTIFICATE_EXPIRY,
+        &[],
+        "Unix time at which the edge's certificate ends; only where it speaks TLS",
+    ),
 ];
+
+/// Until when the certificate is good. Not among the others: without one it would say 1970.
+pub(crate) fn certificate_expiry() -> Gauge {
+    gauge!(CERTIFICATE_EXPIRY)
+}
 
 /// The handles.
 #[derive(Debug)]
@@ -84,6 +97,8 @@ pub(crate) struct EdgeMetrics {
     clients: Gauge,
     top_ups: Gauge,
     gateways: Gauge,
+    /// Connections on which no TLS was agreed on.
+    pub(crate) handshake_failures: Counter,
 }
 
 impl EdgeMetrics {
@@ -110,6 +125,7 @@ impl EdgeMetrics {
             clients: gauge!(DIRECTORY_ENTRIES, "table" => "clients"),
             top_ups: gauge!(DIRECTORY_ENTRIES, "table" => "top_ups"),
             gateways: gauge!(GATEWAYS),
+            handshake_failures: counter!(HANDSHAKE_FAILURES),
         }
     }
 

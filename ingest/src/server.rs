@@ -2,20 +2,22 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use hookline_event_log::{Log, ReadError, TableName};
+use hookline_listener::{Asked, BindError, HandedOver, STRANGER_GRACE, listen, until_ended};
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::time::Clock;
+use http::{HeaderValue, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,49 +32,57 @@ use crate::metrics::EdgeMetrics;
 use crate::quarantine::Quarantine;
 use crate::settings::Settings;
 use crate::source::FailureLimit;
+use crate::tls::{Tls, TlsError};
 
 /// The head of a request may be this long.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// How long to wait after the system refused a connection for want of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long it goes on at the end while somebody is connected. With his next answer he hears that his connection ends;
+/// closed at once, it might end under a request that is on its way. Who asks more rarely is hardly about to.
+const LAST_CALL: Duration = Duration::from_secs(2);
+
+/// Between two looks at whether it is ready.
+const READY_INTERVAL: Duration = Duration::from_millis(2);
 
 /// How often the sources of wrong signatures are tidied up.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Why the edge can't listen.
+/// Why the edge can't start.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to listen on {address}")]
-pub struct BindError {
-    /// The address asked for.
-    pub address: SocketAddr,
-    /// What the system said.
-    #[source]
-    pub source: io::Error,
+pub enum StartError {
+    /// The address is not to be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The certificate can't be used.
+    #[error("ingest.tls")]
+    Tls(#[from] TlsError),
 }
 
 /// The edge, bound to its address; not yet answering.
 pub struct Ingest<L: Log> {
     listener: TcpListener,
+    /// How long those who come before it is ready wait for that.
+    patience: Duration,
     edge: Arc<Edge<L>>,
     log: L,
 }
 
 impl<L: Log> Ingest<L> {
-    /// Binds the address of the settings. The gateways are `None` until they are known, and exchanged as a whole.
+    /// Binds the address of the settings, or takes it over. The gateways are `None` until they are known, and exchanged
+    /// as a whole.
     ///
     /// # Errors
     ///
-    /// If the system does not give it.
+    /// If the system does not give the address, or the certificate can't be used.
     pub async fn bind(
         settings: Settings,
+        handed_over: &HandedOver,
         gateways: Arc<ArcSwapOption<Gateways>>,
         log: L,
         sealer: Sealer,
         clock: Clock,
-    ) -> Result<Self, BindError> {
-        let address = settings.listen;
-        let listener = TcpListener::bind(address).await.map_err(|source| BindError { address, source })?;
+    ) -> Result<Self, StartError> {
+        let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
         let edge = Edge {
             gateways,
             directory: Arc::new(Directory::default()),
@@ -82,10 +92,17 @@ impl<L: Log> Ingest<L> {
             quarantine: Quarantine::new(&log, sealer),
             metrics: EdgeMetrics::new(),
             tallies: Tallies::default(),
+            tls,
+            is_draining: AtomicBool::new(false),
             clock,
             settings,
         };
-        Ok(Self { listener, edge: Arc::new(edge), log })
+        let address = edge.settings.listen;
+        // Who has called while nobody was there shall not be put off by whoever comes first.
+        let is_handed_over = handed_over.includes(address);
+        let patience = if is_handed_over { edge.settings.answer_timeout } else { Duration::ZERO };
+        let listener = listen(address, handed_over).await?;
+        Ok(Self { listener, patience, edge: Arc::new(edge), log })
     }
 
     /// The address that it listens on.
@@ -114,93 +131,122 @@ impl<L: Log> Ingest<L> {
         }
     }
 
-    /// Serves until `shutdown`, then finishes what is in flight. When it returns, every connection is
-    /// closed and every answer has been written.
+    /// Once this is called it goes on answering, and every answer ends its connection: who comes again comes by another
+    /// one, perhaps elsewhere.
+    pub fn draining(&self) -> impl Fn() + Send + Sync + 'static {
+        let edge = Arc::clone(&self.edge);
+        move || edge.drain()
+    }
+
+    /// Who it says it is, where it speaks TLS.
+    pub fn tls(&self) -> Option<Tls> {
+        self.edge.tls.clone()
+    }
+
+    /// Serves until `shutdown`, then finishes what is in flight. When it returns, every connection is closed and every
+    /// answer has been written. Whoever connects to a socket that was handed over, before it is ready or while it ends,
+    /// waits in there.
     ///
     /// # Errors
     ///
     /// If a table that Check needs can't be followed any more: what it answers would grow old.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ReadError> {
-        let tasks = TaskTracker::new();
+        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
         let clients = follow(self.log.clone(), TableName::Clients, Arc::clone(&self.edge.directory));
         let top_ups = follow(self.log.clone(), TableName::TopUps, Arc::clone(&self.edge.directory));
+        let until_ready = shutdown.run_until_cancelled(until_ready(&self.edge));
+        let last_call = last_call(&self.edge, &tasks, &shutdown);
+        let most = self.edge.settings.max_connections;
+        let connection =
+            |stream, peer: SocketAddr| connection(stream, peer.ip(), Arc::clone(&self.edge), end.clone());
+        let serving = async {
+            let _ = tokio::time::timeout(self.patience, until_ready).await;
+            hookline_listener::serve(&self.listener, most, &tasks, last_call, connection).await;
+        };
         let stopped = tokio::select! {
-            () = serve(&self.listener, &self.edge, &tasks, &shutdown) => Ok(()),
+            () = serving => Ok(()),
             () = tidy(&self.edge) => Ok(()),
             followed = async { tokio::try_join!(clients, top_ups).map(|_| ()) } => followed,
         };
         drop(self.listener);
-        shutdown.cancel();
+        end.cancel();
         tasks.close();
         tasks.wait().await;
         stopped
     }
 }
 
-async fn serve<L: Log>(
-    listener: &TcpListener,
-    edge: &Arc<Edge<L>>,
-    tasks: &TaskTracker,
-    shutdown: &CancellationToken,
-) {
-    let connections = Arc::new(Semaphore::new(edge.settings.max_connections));
-    loop {
-        // The cap on connections bites before accept: the kernel's queue holds the rest.
-        let accepted = async {
-            let permit = Arc::clone(&connections).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            () = shutdown.cancelled() => return,
-            accepted = accepted => accepted,
-        };
-        match (permit, accepted) {
-            (Ok(permit), Ok((stream, peer))) => {
-                tasks.spawn(connection(stream, peer, Arc::clone(edge), shutdown.clone(), permit));
-            }
-            (Err(_), _) => return,
-            (_, Err(error)) => {
-                tracing::warn!(%error, "failed to accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+async fn until_ready<L: Log>(edge: &Edge<L>) {
+    while !edge.is_ready() {
+        tokio::time::sleep(READY_INTERVAL).await;
     }
 }
 
-async fn connection<L: Log>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    edge: Arc<Edge<L>>,
-    shutdown: CancellationToken,
-    _permit: OwnedSemaphorePermit,
-) {
+/// Waits until it is time to accept nobody any more: asked to stop, and nobody is connected, or for a while only those
+/// who were told.
+async fn last_call<L: Log>(edge: &Edge<L>, tasks: &TaskTracker, shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    edge.drain();
+    tasks.close();
+    let _ = tokio::time::timeout(LAST_CALL, tasks.wait()).await;
+}
+
+async fn connection<L: Log>(stream: TcpStream, peer: IpAddr, edge: Arc<Edge<L>>, end: CancellationToken) {
     edge.metrics.connections.increment(1.0);
-    // Small answers are sent at once; a stream that refuses the option works all the same.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| async {
+    match &edge.tls {
+        None => exchange(stream, peer, &edge, &end).await,
+        // Elsewhere, so that a connection without TLS takes no room for it.
+        Some(tls) => Box::pin(encrypted(stream, peer, tls, &edge, &end)).await,
+    }
+    edge.metrics.connections.decrement(1.0);
+}
+
+/// The handshake, bounded as the head of a request is, then what comes within.
+async fn encrypted<L: Log>(
+    stream: TcpStream,
+    peer: IpAddr,
+    tls: &Tls,
+    edge: &Edge<L>,
+    end: &CancellationToken,
+) {
+    let agreed = tls.acceptor().accept(stream);
+    let agreed = tokio::time::timeout(edge.settings.head_timeout, agreed);
+    let agreed = tokio::select! {
+        agreed = agreed => agreed,
+        () = async { end.cancelled().await; tokio::time::sleep(STRANGER_GRACE).await } => return,
+    };
+    match agreed {
+        Ok(Ok(stream)) => return exchange(stream, peer, edge, end).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+        Err(_) => tracing::debug!("a handshake took too long"),
+    }
+    edge.metrics.handshake_failures.increment(1);
+}
+
+/// Requests and answers on one connection.
+async fn exchange<L, S>(stream: S, peer: IpAddr, edge: &Edge<L>, end: &CancellationToken)
+where
+    L: Log,
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let asked = Asked::default();
+    let service = service_fn(|request| async move {
         let began = edge.clock.elapsed();
-        let outcome = accept(&edge, request, peer.ip(), began).await;
+        let outcome = accept(edge, request, peer, began).await;
         edge.metrics.answered(outcome, began, edge.clock.elapsed());
-        Ok::<_, Infallible>(respond(outcome))
+        let mut response = respond(outcome);
+        if edge.is_draining() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok::<_, Infallible>(response)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(edge.settings.head_timeout)
         .max_buf_size(MAX_HEAD)
         .pipeline_flush(true)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut served = pin!(served);
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection broke");
-    }
-    edge.metrics.connections.decrement(1.0);
+        .serve_connection(TokioIo::new(stream), asked.noted_by(service));
+    until_ended(served, http1::Connection::graceful_shutdown, &asked, end).await;
 }
 
 async fn tidy<L: Log>(edge: &Edge<L>) {

@@ -1,6 +1,7 @@
 //! One keep-alive HTTP/1.1 connection to hookline, opened again when it is lost.
 //!
-//! It never repeats a request by itself: how often a notification was posted is evidence.
+//! It never repeats a request by itself, because how often a notification was posted is evidence. One of which nothing
+//! was written, as the other side had closed the connection before, has not been posted: it takes another connection.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -42,6 +44,11 @@ impl Connection {
         Self { address, open: None }
     }
 
+    /// The next request takes another one.
+    pub(crate) fn close(&mut self) {
+        self.open = None;
+    }
+
     /// Sends one request and reads the whole answer. After an error it is not known whether the request
     /// arrived, and the connection is closed.
     pub(crate) async fn send(
@@ -53,12 +60,8 @@ impl Connection {
         let open = self.open.take().filter(|open| !open.sender.is_closed());
         let address = self.address;
         let exchange = Box::pin(async move {
-            let mut open = match open {
-                Some(open) => open,
-                None => connect(address).await?,
-            };
-            open.sender.ready().await?;
-            let (head, body) = open.sender.send_request(request).await?.into_parts();
+            let (open, response) = exchange(open, address, request).await?;
+            let (head, body) = response.into_parts();
             let body = Limited::new(body, MAX_ANSWER_BYTES);
             let body = body.collect().await.map_err(|error| anyhow!(error))?.to_bytes();
             anyhow::Ok((open, Response::from_parts(head, body)))
@@ -67,6 +70,29 @@ impl Connection {
         self.open = Some(open);
         Ok(answer)
     }
+}
+
+/// The head of the answer, over this connection or, if it was closed before a byte was written, over another.
+async fn exchange(
+    open: Option<Open>,
+    address: SocketAddr,
+    mut request: Request<Full<Bytes>>,
+) -> anyhow::Result<(Open, Response<Incoming>)> {
+    if let Some(mut open) = open
+        && open.sender.ready().await.is_ok()
+    {
+        match open.sender.try_send_request(request).await {
+            Ok(response) => return Ok((open, response)),
+            Err(mut error) => match error.take_message() {
+                Some(unwritten) => request = unwritten,
+                None => return Err(error.into_error().into()),
+            },
+        }
+    }
+    let mut open = connect(address).await?;
+    open.sender.ready().await?;
+    let response = open.sender.send_request(request).await?;
+    Ok((open, response))
 }
 
 async fn connect(address: SocketAddr) -> anyhow::Result<Open> {

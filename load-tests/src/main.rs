@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use hookline_load_tests::report::Report;
 use hookline_load_tests::scenario::kafka_faults::{self, Fault};
 use hookline_load_tests::scenario::{
-    self, Surroundings, control, hostile, isolation, kill, outage, redelivery, spread, steady,
+    self, Surroundings, control, hostile, isolation, kill, outage, redelivery, restarts, spread, steady,
 };
 use hookline_load_tests::simulator::Pace;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -56,6 +56,8 @@ enum Scenario {
     Outage(OutageArguments),
     /// Dead letters are delivered again at a rate while hookline is killed: each arrives, and the rate is kept
     Redelivery(RedeliveryArguments),
+    /// hookline is replaced again and again while notifications are posted: no caller notices, nothing is lost
+    Restarts(RestartsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -270,6 +272,33 @@ impl From<RedeliveryArguments> for redelivery::Options {
     }
 }
 
+#[derive(Debug, Args)]
+struct RestartsArguments {
+    /// embedded: one process; kafka: edges, dispatchers and controls, in a roll behind a load balancer
+    #[arg(long, value_enum, value_name = "LOG", default_value_t = restarts::RestartedLog::Embedded)]
+    log: restarts::RestartedLog,
+    /// Hold the listening sockets and hand them over, as systemd does; over the embedded log it can't pass without
+    #[arg(long)]
+    activation: bool,
+    /// How often the process is replaced; over Kafka, how often each of them is [default: 30, over Kafka 3]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    restarts: Option<u32>,
+    /// Payments per second
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    rate: u32,
+    /// Decides what is posted
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl From<RestartsArguments> for restarts::Options {
+    fn from(arguments: RestartsArguments) -> Self {
+        let RestartsArguments { log, activation, restarts, rate, seed } = arguments;
+        let restarts = restarts.unwrap_or_else(|| log.usual_restarts());
+        Self { log, activation, restarts, per_second: rate, seed }
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -339,6 +368,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
         Scenario::Control(arguments) => control::run(&surroundings, &arguments.into()).await,
         Scenario::Isolation(arguments) => isolation::run(&surroundings, &arguments.into()).await,
         Scenario::Redelivery(arguments) => redelivery::run(&surroundings, &arguments.into()).await,
+        Scenario::Restarts(arguments) => restarts::run(&surroundings, &arguments.into()).await,
         Scenario::Hostile(arguments) => hostile::run(&surroundings, &arguments.into()).await,
         Scenario::Outage(arguments) => outage::run(&surroundings, &arguments.into()).await,
     }

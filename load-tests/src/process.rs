@@ -3,12 +3,14 @@
 //! The child never outlives its owner: dropping a [`Hookline`] kills it.
 
 use std::fs::OpenOptions;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use command_fds::{CommandFdExt, FdMapping};
 use hookline_schemas::time::Clock;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
@@ -20,6 +22,8 @@ use crate::admin::Admin;
 const READY_INTERVAL: Duration = Duration::from_millis(10);
 /// For a question on the command line.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The first descriptor of those that are handed over; they follow one another.
+const FIRST_SOCKET: i32 = 3;
 /// Lines of its output that are shown when it fails.
 const OUTPUT_LINES: usize = 30;
 
@@ -81,6 +85,8 @@ pub struct Launch {
     pub output: PathBuf,
     /// How long it may take until it is ready.
     pub ready_within: Duration,
+    /// Sockets that listen and are handed over to it, as a service manager does.
+    pub sockets: Vec<Arc<TcpListener>>,
 }
 
 /// A running hookline.
@@ -111,7 +117,8 @@ impl Launch {
     pub async fn start(&self, clock: Clock) -> anyhow::Result<Hookline> {
         let output = OpenOptions::new().create(true).append(true).open(&self.output)?;
         let directory = self.config.parent().context("the configuration file has no directory")?;
-        let mut child = Command::new(&self.program)
+        let mut child = self
+            .command()?
             .arg(self.role.command())
             .arg("--config")
             .arg(&self.config)
@@ -136,6 +143,24 @@ impl Launch {
             }
             tokio::time::sleep(READY_INTERVAL).await;
         }
+    }
+
+    /// The program, with the sockets that are handed over by systemd's protocol. Who they are for is said by the number
+    /// of the process, which only it itself knows before it begins: a shell says it, and becomes the program.
+    fn command(&self) -> anyhow::Result<Command> {
+        if self.sockets.is_empty() {
+            return Ok(Command::new(&self.program));
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"]).arg(&self.program);
+        command.env("LISTEN_FDS", self.sockets.len().to_string());
+        let mappings = self
+            .sockets
+            .iter()
+            .zip(FIRST_SOCKET..)
+            .map(|(socket, child_fd)| Ok(FdMapping { parent_fd: socket.try_clone()?.into(), child_fd }));
+        command.fd_mappings(mappings.collect::<std::io::Result<_>>()?)?;
+        Ok(command)
     }
 
     /// Asks the process that runs, by hookline's command line: what it prints, each line of it JSON.

@@ -10,7 +10,7 @@ use crate::secret::Secret;
 pub const MAX_SHARED: usize = 64;
 
 /// A gateway with its secrets.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
     /// Stands in the callback URL.
     pub id: GatewayId,

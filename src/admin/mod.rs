@@ -9,16 +9,15 @@ mod sealing;
 mod socket;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::pin::pin;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::Either;
 use hookline_dispatcher::Endpoints;
 use hookline_event_log::embedded::Backups;
 use hookline_event_log::{Durability, Log};
+use hookline_listener::serve;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -34,11 +33,8 @@ use tokio_util::task::TaskTracker;
 /// For a request's head, and for an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// More scrapers than anybody has.
+/// More scrapers than anybody has; and as many at the socket.
 const MAX_CONNECTIONS: usize = 64;
-
-/// How long to wait after the system refused a connection for want of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often the histograms' samples are taken up, so that they do not pile up between two scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -61,7 +57,7 @@ pub(crate) struct Admin<L: Log> {
     /// What an acknowledged append has survived.
     pub(crate) durability: Durability,
     /// The roles by name.
-    pub(crate) roles: Vec<(&'static str, Readiness)>,
+    pub(crate) roles: Arc<[(&'static str, Readiness)]>,
     /// Cancelled once the process is stopping: not ready any more.
     pub(crate) stopping: CancellationToken,
     /// The metrics.
@@ -114,38 +110,27 @@ impl<L: Log> Admin<L> {
     ) {
         let admin = Arc::new(self);
         let tasks = TaskTracker::new();
-        let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
-        loop {
-            let accepted = tokio::select! {
-                () = end.cancelled() => break,
-                _ = upkeep.tick() => {
-                    admin.metrics.upkeep();
-                    continue;
-                }
-                accepted = listener.accept() => accepted.map(|(stream, _)| Either::Left(stream)),
-                accepted = socket::accept(socket.as_ref()) => accepted.map(Either::Right),
-            };
-            let Ok(stream) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            if tasks.len() >= MAX_CONNECTIONS {
-                continue;
+        let upkeep = async {
+            let mut turns = tokio::time::interval(UPKEEP_INTERVAL);
+            loop {
+                turns.tick().await;
+                admin.metrics.upkeep();
             }
-            let (admin, end) = (Arc::clone(&admin), end.clone());
-            tasks.spawn(async move {
-                match stream {
-                    Either::Left(stream) => admin.serve_one(stream, Door::Address, end).await,
-                    Either::Right(stream) => admin.serve_one(stream, Door::Socket, end).await,
-                }
-            });
+        };
+        let at_address = |stream, _| Arc::clone(&admin).serve_one(stream, Door::Address, end.clone());
+        let at_socket = |stream, ()| Arc::clone(&admin).serve_one(stream, Door::Socket, end.clone());
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = upkeep => {}
+            () = serve(&listener, MAX_CONNECTIONS, &tasks, pending(), at_address) => {}
+            () = serve(&socket, MAX_CONNECTIONS, &tasks, pending(), at_socket) => {}
         }
         tasks.close();
         tasks.wait().await;
     }
 
     async fn serve_one<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
+        self: Arc<Self>,
         stream: S,
         door: Door,
         end: CancellationToken,
@@ -155,10 +140,9 @@ impl<L: Log> Admin<L> {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service);
-        let mut served = pin!(served);
         tokio::select! {
             // A scraper that breaks off says nothing about us.
-            _ = served.as_mut() => {}
+            _ = served => {}
             () = end.cancelled() => {}
         }
     }
@@ -207,7 +191,7 @@ impl<L: Log> Admin<L> {
     }
 
     fn metrics_page(&self) -> String {
-        for (role, is_ready) in &self.roles {
+        for (role, is_ready) in self.roles.iter() {
             process::tell_ready(role, is_ready());
         }
         process::tell_stopping(self.stopping.is_cancelled());
@@ -236,9 +220,9 @@ fn is_ready<'a>(roles: impl ExactSizeIterator<Item = (&'a str, bool)>) -> bool {
     roles.filter(|(role, _)| is_alone || *role != CONTROL).all(|(_, is_ready)| is_ready)
 }
 
-/// Binds the admin address.
-pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+/// Whether all roles of a process have started. A control that stands by has: it waits for others to go.
+pub(crate) fn have_started(roles: &[(&'static str, Readiness)]) -> bool {
+    roles.iter().all(|(role, is_ready)| *role == CONTROL || is_ready())
 }
 
 /// A durability in a word.

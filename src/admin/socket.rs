@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use hookline_listener::Accept;
 use tokio::net::{UnixListener, UnixStream};
 
 /// The socket, listening; removed with it.
@@ -40,11 +41,12 @@ impl Drop for AdminSocket {
     }
 }
 
-/// The next connection; never, where there is no socket.
-pub(super) async fn accept(socket: Option<&AdminSocket>) -> io::Result<UnixStream> {
-    match socket {
-        Some(socket) => Ok(socket.listener.accept().await?.0),
-        None => std::future::pending().await,
+impl Accept for AdminSocket {
+    type Stream = UnixStream;
+    type Peer = ();
+
+    async fn accept(&self) -> io::Result<(UnixStream, ())> {
+        Ok((self.listener.accept().await?.0, ()))
     }
 }
 

@@ -5,6 +5,7 @@ mod gateways;
 mod kafka;
 mod log;
 mod sealing;
+mod sections;
 mod webhooks;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use gateways::GatewayConfig;
 use log::LogConfig;
 pub(crate) use log::LogOptions;
 use sealing::SealingConfig;
+pub(crate) use sections::Sections;
 use webhooks::WebhookConfig;
 
 use crate::key::KeySource;
@@ -87,6 +89,8 @@ pub(crate) struct Config {
     pub(crate) webhooks: Webhooks,
     /// What is allowed, but probably not meant.
     pub(crate) warnings: Vec<String>,
+    /// Tells what another one changes.
+    pub(crate) sections: Sections,
 }
 
 /// `[admin]`.
@@ -216,6 +220,7 @@ impl Config {
                 gateways,
                 webhooks: webhooks.into_iter().collect(),
                 warnings,
+                sections: Sections::of(figment),
             }),
             _ => Err(ConfigError(problems)),
         }

@@ -11,11 +11,12 @@ use hookline_schemas::seal::KeyBytes;
 use hookline_schemas::time::Clock;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::admin::{self, Admin, AdminSocket, Payments, Reseal, Sealing};
+use crate::admin::{Admin, AdminSocket, Payments, Reseal, Sealing};
 use crate::key::{self, Keys, opens_what_it_seals};
 use crate::registered::Told;
 use crate::telemetry::{Dropped, Metrics};
@@ -90,7 +91,7 @@ impl Machine {
         let stop = CancellationToken::new();
         let admin = Admin {
             durability: Durability::PageCache,
-            roles: Vec::new(),
+            roles: Arc::default(),
             stopping: stop.clone(),
             metrics: Metrics::new(PrometheusBuilder::new().build_recorder().handle(), Dropped::default()),
             endpoints: None,
@@ -98,7 +99,7 @@ impl Machine {
             sealing: Sealing { reseal: reseal(&sealer), keys: keys.clone() },
             backups: None,
         };
-        let listener = admin::bind(([127, 0, 0, 1], 0).into()).await.expect("bound");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bound");
         let socket = AdminSocket::bind(&config.admin_socket).await.expect("bound");
         let tasks = TaskTracker::new();
         tasks.spawn(admin.serve(listener, Some(socket), stop.clone()));

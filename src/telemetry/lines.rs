@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+use super::filter::{self, LogFilter};
 use crate::config::{LogFormat, TelemetryConfig};
 
 /// Lines that wait for stderr: some MiB, and seconds of a loud process.
@@ -38,8 +39,8 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Has everything that is logged from here on written to stderr.
-    pub(crate) fn start(config: &TelemetryConfig) -> Self {
+    /// Has everything that is logged from here on, and passes the filter, written to stderr.
+    pub(crate) fn start(config: &TelemetryConfig) -> (Self, LogFilter) {
         let failed = Arc::new(AtomicU64::new(0));
         let stderr = Counted { stderr: io::stderr(), failed: Arc::clone(&failed) };
         let (queue, guard) = NonBlockingBuilder::default()
@@ -49,20 +50,27 @@ impl Lines {
             .finish(stderr);
         let dropped = Dropped { queue_full: Some(queue.error_counter()), failed };
 
-        let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(&config.log_filter));
-        let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
+        let filter = filter::wanted(config).unwrap_or_else(|_| EnvFilter::new("info"));
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue);
         let builder = builder.with_ansi(io::stderr().is_terminal());
-        match config.log_format {
-            LogFormat::Text => builder.init(),
-            LogFormat::Json => {
-                let builder = builder.json().flatten_event(true);
-                builder.with_current_span(false).with_span_list(false).init();
+        let filter = match config.log_format {
+            LogFormat::Text => {
+                let builder = builder.with_filter_reloading();
+                let handle = builder.reload_handle();
+                builder.init();
+                LogFilter::exchanged_by(move |filter| handle.reload(filter))
             }
-        }
+            LogFormat::Json => {
+                let builder = builder.json().flatten_event(true).with_current_span(false);
+                let builder = builder.with_span_list(false).with_filter_reloading();
+                let handle = builder.reload_handle();
+                builder.init();
+                LogFilter::exchanged_by(move |filter| handle.reload(filter))
+            }
+        };
         let lines = Self { writing: Arc::new(Mutex::new(Some(guard))), dropped };
         lines.outlive_a_panic();
-        lines
+        (lines, filter)
     }
 
     /// A panic ends the process at once, where it does not unwind: what was logged before is what tells why.

@@ -93,6 +93,7 @@ impl Bench {
                 admin,
                 output: directory.path().join("hookline.log"),
                 ready_within: SOON,
+                sockets: Vec::new(),
             },
             ingest,
             directory,

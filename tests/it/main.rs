@@ -20,6 +20,8 @@ mod monitoring;
 mod operators;
 mod payments;
 mod prometheus;
+mod reload;
+mod restart;
 mod roles;
 mod rotate_key;
 mod secrecy;

@@ -19,7 +19,7 @@ use crate::control::Scene;
 const DOCUMENT: &str = include_str!("../../deploy/METRICS.md");
 
 /// What a process over the embedded log tells only in a state of its own, and which.
-const ELSEWHERE: [(&str, &str); 17] = [
+const ELSEWHERE: [(&str, &str); 18] = [
     ("hookline_log_pending_bytes", "over Kafka"),
     ("hookline_log_producers_replaced_total", "over Kafka"),
     ("hookline_log_broker_errors_total", "over Kafka"),
@@ -32,6 +32,7 @@ const ELSEWHERE: [(&str, &str); 17] = [
     ("hookline_log_kafka_reader_lag_records", "over Kafka"),
     ("hookline_log_expired_unread_total", "when retention was faster than a reader"),
     ("hookline_reloads_total", "after SIGHUP"),
+    ("hookline_ingest_tls_certificate_expiry_timestamp_seconds", "where the edge speaks TLS"),
     ("hookline_control_missing_payments_total", "after a reconciliation"),
     ("hookline_control_reconciliations_total", "after a reconciliation"),
     ("hookline_control_sockets", "after a subscription"),
@@ -167,7 +168,7 @@ async fn what_was_logged_stands_before_the_last_words() -> anyhow::Result<()> {
     ensure!(output.status.code() == Some(73), "{output:?}");
     let said = text(&output.stderr);
     let logged = said.find("opened the log").with_context(|| format!("no log line in {said}"))?;
-    let last_words = said.find("hookline: failed to listen").with_context(|| format!("no word in {said}"))?;
+    let last_words = said.find("hookline: failed to start the edge").with_context(|| format!("no word in {said}"))?;
     ensure!(logged < last_words, "{said}");
     Ok(())
 }

@@ -22,7 +22,6 @@ use hookline_schemas::time::Clock;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
-pub use server::BindError;
 pub(crate) use server::Server;
 
 use crate::error::ApiError;

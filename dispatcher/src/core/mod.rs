@@ -356,7 +356,7 @@ impl Core {
                 self.finish_commit(journal, committing, result, actions);
             }
             Input::TimerFired => {}
-            Input::DrainRequested => self.draining = true,
+            Input::DrainRequested => self.begin_drain(actions),
         }
         self.fire_due_timers(actions);
         if self.draining {

@@ -100,7 +100,8 @@ impl Core {
         actions: &mut Vec<Action>,
     ) {
         let is_ours = self.windows.get(&partition).is_some_and(|window| window.epoch == epoch);
-        if !is_ours || self.is_revoking(JournalName::Events, partition) {
+        // What was on its way when the drain began is for whoever comes next: the last commit may have been made.
+        if !is_ours || self.draining || self.is_revoking(JournalName::Events, partition) {
             return;
         }
         for FetchedEvent { offset, event, bytes } in events {
@@ -386,6 +387,16 @@ impl Core {
                 let not_before = attempt.deadline.after(DEADLINE_SLACK);
                 self.park(key, why, not_before, actions);
             }
+        }
+    }
+
+    /// Begins nothing new, and parks what waits: left unsettled, it would hold the last commit below what has been
+    /// delivered beside it, and all of that would go out again after the restart.
+    pub(super) fn begin_drain(&mut self, actions: &mut Vec<Action>) {
+        self.draining = true;
+        let partitions: Vec<_> = self.windows.keys().copied().collect();
+        for partition in partitions {
+            self.park_window(partition, false, actions);
         }
     }
 

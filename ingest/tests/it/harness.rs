@@ -11,7 +11,8 @@ use hookline_event_log::embedded::{EmbeddedLog, EmbeddedOptions};
 use hookline_event_log::{
     Journal, JournalName, Log, Offset, Partition, PartitionCounts, ReadError, ReadLimit, Record,
 };
-use hookline_ingest::{Gateways, Ingest, Settings, load_directory_file};
+use hookline_ingest::{Gateways, Ingest, Settings, Tls, load_directory_file};
+use hookline_listener::HandedOver;
 use hookline_schemas::event::Event;
 use hookline_schemas::gateway::{Acceptance, CheckPolicy, Gateway};
 use hookline_schemas::ids::{ClubId, GatewayId, OrganizationId};
@@ -67,12 +68,14 @@ pub(crate) struct Setup {
     pub(crate) settings: Settings,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) directory: String,
+    pub(crate) handed_over: HandedOver,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let settings = Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            tls: None,
             directory_file: None,
             max_body: ByteSize::kib(256),
             max_shared_body: ByteSize::kib(64),
@@ -82,11 +85,13 @@ impl Default for Setup {
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(20),
+            drain_delay: Duration::ZERO,
             max_signature_failures: 60,
             trusted_proxies: Vec::new(),
         };
         let gateways = vec![gateway("club"), gateway("other")];
-        Self { settings, gateways, directory: DIRECTORY.to_owned() }
+        let handed_over = HandedOver::nothing();
+        Self { settings, gateways, directory: DIRECTORY.to_owned(), handed_over }
     }
 }
 
@@ -140,6 +145,8 @@ pub(crate) struct Edge<L: Log = EmbeddedLog> {
     pub(crate) shutdown: CancellationToken,
     running: JoinSet<Result<(), ReadError>>,
     readiness: Box<dyn Fn() -> bool>,
+    draining: Box<dyn Fn()>,
+    pub(crate) tls: Option<Tls>,
     counted: PrometheusHandle,
     look: Box<dyn Fn() -> String>,
     scratch: Scratch,
@@ -177,15 +184,33 @@ impl<L: Log> Edge<L> {
         let bound = {
             // The edge takes its counters when it is bound: each test has its own.
             let _recording = metrics::set_default_local_recorder(&recorder);
-            Ingest::bind(setup.settings, gateways, log.clone(), sealer(), Clock::start()).await
+            let (settings, handed_over) = (setup.settings, &setup.handed_over);
+            Ingest::bind(settings, handed_over, gateways, log.clone(), sealer(), Clock::start()).await
         };
         let ingest = bound.expect("a free port");
         let address = ingest.local_address().expect("an address");
-        let (readiness, look) = (Box::new(ingest.readiness()), Box::new(ingest.metrics()));
+        let (readiness, draining) = (Box::new(ingest.readiness()), Box::new(ingest.draining()));
+        let (look, tls) = (Box::new(ingest.metrics()), ingest.tls());
         let shutdown = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(ingest.run(shutdown.clone()));
-        Self { address, log, shutdown, running, readiness, counted: recorder.handle(), look, scratch }
+        Self {
+            address,
+            log,
+            shutdown,
+            running,
+            readiness,
+            draining,
+            tls,
+            counted: recorder.handle(),
+            look,
+            scratch,
+        }
+    }
+
+    /// From now on each answer ends its connection.
+    pub(crate) fn drain(&self) {
+        (self.draining)();
     }
 
     pub(crate) fn is_ready(&self) -> bool {

@@ -16,3 +16,4 @@ mod requests;
 mod shutdown;
 mod signatures;
 mod sources;
+mod tls;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use hookline_listener::HandedOver;
 use hookline_schemas::notification::NotificationType::{Check, Pay};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::client::{Connection, Post};
 use crate::harness::{ACCEPTED, Edge, Setup};
@@ -49,4 +50,67 @@ async fn a_log_that_closes_ends_the_edge() {
     assert_eq!(idle.closed().await, "");
     edge.wait_until_stopped().await;
     assert!(TcpStream::connect(edge.address).await.is_err());
+}
+
+#[tokio::test]
+async fn while_it_drains_it_goes_on_and_every_answer_ends_its_connection() {
+    let edge = Edge::start(Setup::default()).await;
+    let check = Post::notification(Check, &check());
+    let mut kept = Connection::open(edge.address).await;
+    assert_eq!(kept.post(&check).await.header("Connection"), None);
+    edge.drain();
+    let mut new = Connection::open(edge.address).await;
+    for connection in [&mut kept, &mut new] {
+        let answer = connection.post(&check).await;
+        assert_eq!((answer.parts(), answer.header("Connection")), ((200, ACCEPTED), Some("close")));
+        assert_eq!(connection.closed().await, "");
+    }
+    edge.assert_goes_on().await;
+    edge.close().await;
+}
+
+/// He may have a request under way that has not come yet.
+#[tokio::test]
+async fn who_is_connected_when_it_ends_is_answered_once_more() {
+    let mut edge = Edge::start(Setup::default()).await;
+    let check = Post::notification(Check, &check());
+    let mut kept = Connection::open(edge.address).await;
+    assert_eq!(kept.post(&check).await.parts(), (200, ACCEPTED));
+    edge.shutdown.cancel();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let last = kept.post(&check).await;
+    assert_eq!((last.parts(), last.header("Connection")), ((200, ACCEPTED), Some("close")));
+    edge.wait_until_stopped().await;
+}
+
+#[tokio::test]
+async fn who_connects_without_a_word_does_not_hold_up_the_end() {
+    let mut edge =
+        Edge::start(Setup::with_settings(|settings| settings.head_timeout = Duration::from_secs(600))).await;
+    let _silent = TcpStream::connect(edge.address).await.expect("the edge listens");
+    edge.assert_goes_on().await;
+    edge.shutdown.cancel();
+    edge.wait_until_stopped().await;
+}
+
+#[tokio::test]
+async fn who_connects_after_the_end_waits_in_a_socket_that_was_handed_over() {
+    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    let handed_over =
+        || HandedOver::of([socket.try_clone().expect("another descriptor")]).expect("it listens");
+    let setup = || {
+        let mut setup = Setup::with_settings(|settings| settings.listen = address);
+        setup.handed_over = handed_over();
+        setup
+    };
+    let edge = Edge::start(setup()).await;
+    let scratch = edge.close().await;
+    let mut early = Connection::open(address).await;
+    early.send(&Post::notification(Pay, &pay("1")).bytes()).await;
+    assert!(early.answer_within(Duration::from_millis(100)).await.is_none(), "nobody is there");
+    let edge = Edge::start_in(scratch, setup()).await;
+    assert_eq!(early.answer().await.parts(), (200, ACCEPTED));
+    edge.close().await;
+    assert!(TcpListener::bind(address).await.is_err(), "it is still held");
 }

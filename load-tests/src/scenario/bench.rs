@@ -230,6 +230,7 @@ fn members(
                 admin,
                 output: directory.join(format!("{name}.log")),
                 ready_within: READY_WITHIN,
+                sockets: Vec::new(),
             };
             Ok(Member::new(name.clone(), launch, ingest, control))
         })

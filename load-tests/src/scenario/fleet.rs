@@ -2,7 +2,8 @@
 //!
 //! One `hookline`, or `edge-1`, `edge-2`, … and `dispatcher-1`, `dispatcher-2`, … and `control-1`, `control-2`, …
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -80,6 +81,21 @@ impl Fleet {
     /// Where this one tells about itself, whether it runs or not.
     pub(super) fn admin(&mut self, name: &str) -> anyhow::Result<Admin> {
         Ok(Admin::at(self.member(name)?.launch.admin))
+    }
+
+    /// Where those that take notifications tell about themselves, in their order.
+    pub(super) fn edge_admins(&self) -> Vec<Admin> {
+        let edges = self.members.iter().filter(|member| member.edge().is_some());
+        edges.map(|member| Admin::at(member.launch.admin)).collect()
+    }
+
+    /// Binds all that this one listens on, and hands the sockets over to it at every start, as a service manager does.
+    pub(super) fn hold_sockets(&mut self, name: &str) -> anyhow::Result<()> {
+        let member = self.member(name)?;
+        let addresses = [member.ingest, member.control, member.launch.admin];
+        let bound = addresses.into_iter().map(|address| TcpListener::bind(address).map(Arc::new));
+        member.launch.sockets = bound.collect::<Result<_, _>>().context("failed to bind for another")?;
+        Ok(())
     }
 
     /// Where this one has its control plane, if it has one, and whether it runs or not.

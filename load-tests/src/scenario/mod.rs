@@ -15,6 +15,7 @@ mod lateness;
 pub mod outage;
 mod rate;
 pub mod redelivery;
+pub mod restarts;
 mod sites;
 pub mod spread;
 pub mod steady;

@@ -4,6 +4,7 @@
 //! It owns the [`Ledger`]. It does not know what hookline delivers; that is the receiver's part.
 
 mod ledger;
+mod picker;
 mod plan;
 mod post;
 mod retry;
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use ledger::{Entry, Ledger, Unanswered, histogram, micros};
+pub use picker::Picker;
 pub use plan::{CallbackUrl, Mix, Payment, PlanOptions, Site, Step, Story, payment};
 pub use post::{Signed, answered_code};
 pub use retry::RetryRule;
@@ -99,6 +101,17 @@ pub struct Simulator {
     options: Options,
     clock: Clock,
     progress: Arc<Progress>,
+    picker: Option<Arc<Picker>>,
+    connections: Connections,
+}
+
+/// How long a worker keeps a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Connections {
+    /// As long as the edge does.
+    Kept,
+    /// Every other worker as long as the edge does, and the rest for one request.
+    ByTurns,
 }
 
 /// What the workers share.
@@ -110,6 +123,8 @@ struct Shared {
     clock: Clock,
     next_payment: AtomicU64,
     progress: Arc<Progress>,
+    picker: Option<Arc<Picker>>,
+    connections: Connections,
     /// When the first payment was due.
     started: Duration,
 }
@@ -117,7 +132,20 @@ struct Shared {
 impl Simulator {
     /// Prepares a run; times in its ledger count from the start of the clock.
     pub fn new(target: Target, options: Options, clock: Clock) -> Self {
-        Self { target, options, clock, progress: Arc::default() }
+        let progress = Arc::default();
+        Self { target, options, clock, progress, picker: None, connections: Connections::Kept }
+    }
+
+    /// The same behind a load balancer: it has one edge for each address of the target, in their order.
+    #[must_use]
+    pub fn behind(self, picker: Arc<Picker>) -> Self {
+        Self { picker: Some(picker), ..self }
+    }
+
+    /// The same, but every other worker takes a new connection for each request.
+    #[must_use]
+    pub fn with_connections_by_turns(self) -> Self {
+        Self { connections: Connections::ByTurns, ..self }
     }
 
     /// How far it is.
@@ -136,6 +164,8 @@ impl Simulator {
             clock: self.clock,
             next_payment: AtomicU64::new(0),
             progress: self.progress,
+            picker: self.picker,
+            connections: self.connections,
             started: self.clock.elapsed(),
         });
         let mut workers = JoinSet::new();
@@ -168,6 +198,14 @@ async fn work(worker_number: usize, shared: Arc<Shared>, stop: CancellationToken
 }
 
 impl Shared {
+    /// Which of the target's addresses gets the next request.
+    fn pick(&self, turn: usize) -> Option<usize> {
+        match &self.picker {
+            Some(picker) => picker.pick(turn),
+            None => turn.checked_rem(self.target.addresses.len()),
+        }
+    }
+
     /// Waits until the payment is due, and says since when it has been. A worker that comes late times from
     /// the moment that was meant; one that slept until then times from its waking, because the timer's own
     /// lateness (a millisecond) is not hookline's.

@@ -13,10 +13,10 @@ use hookline_schemas::signature::ContentKey;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
-use super::Shared;
 use super::ledger::{Entry, Ledger, Unanswered, micros};
 use super::plan::{CallbackUrl, Payment, Step};
 use super::post::{Signed, answered_code};
+use super::{Connections, Shared};
 use crate::connection::Connection;
 use crate::fixtures::Fixture;
 
@@ -42,6 +42,7 @@ pub(super) struct Worker {
     connections: Vec<Connection>,
     /// Posts until now, and where this worker began among the addresses.
     turn: usize,
+    keeps_connections: bool,
     ledger: Ledger,
 }
 
@@ -49,7 +50,8 @@ impl Worker {
     /// Workers begin at different addresses, so that these get the same load from the start.
     pub(super) fn new(number: usize, shared: Arc<Shared>) -> Self {
         let connections = shared.target.addresses.iter().copied().map(Connection::to).collect();
-        Self { shared, connections, turn: number, ledger: Ledger::new() }
+        let keeps_connections = shared.connections == Connections::Kept || number.is_multiple_of(2);
+        Self { shared, connections, turn: number, keeps_connections, ledger: Ledger::new() }
     }
 
     pub(super) fn into_ledger(self) -> Ledger {
@@ -152,8 +154,10 @@ impl Worker {
         self.ledger.posts += 1;
         let within = self.shared.options.retry.answer_timeout;
         self.turn = self.turn.wrapping_add(1);
-        let turn = self.turn.checked_rem(self.connections.len())?;
-        let connection = self.connections.get_mut(turn)?;
+        let connection = self.connections.get_mut(self.shared.pick(self.turn)?)?;
+        if !self.keeps_connections {
+            connection.close();
+        }
         let answer = match request(connection.address(), posting, url) {
             Ok(request) => connection.send(request, within).await,
             Err(error) => Err(error),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_graphql::{Context, Object, Schema, Subscription};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
+use hookline_listener::HandedOver;
 use hookline_outbound::{Outbound, Patience};
 use hookline_schemas::ids::OrganizationId;
 use hookline_schemas::time::Clock;
@@ -193,7 +194,7 @@ impl Stage {
         let asked = Arc::clone(&is_ready);
         let readiness = move || asked.load(Ordering::SeqCst);
         let front = Front::new(schema, verifier, &settings, readiness, clock).with_sockets(sockets);
-        let server = Server::bind(listen).await.expect("a port");
+        let server = Server::bind(listen, &HandedOver::nothing()).await.expect("a port");
         let (address, shutdown) = (server.local_address().expect("an address"), CancellationToken::new());
         let mut running = JoinSet::new();
         let (end, stop) = (CancellationToken::new(), shutdown.clone());
