@@ -180,10 +180,9 @@ fn dashboards() -> BTreeMap<String, Value> {
     files.into_iter().map(|(name, text)| (name, parse(&text))).collect()
 }
 
-/// The part of the runbook that has an entry for each alert: a file of its own, or a section of the book.
+/// The section of the runbook that has an entry for each alert.
 fn runbook() -> String {
-    let part = deploy("prometheus/runbook-alerts.md");
-    let text = read(&if part.exists() { part } else { deploy("RUNBOOK.md") });
+    let text = read(&deploy("RUNBOOK.md"));
     let (_, section) = text.split_once("## Alerts\n").expect("there is a section for alerts");
     section.split("\n## ").next().unwrap_or_default().to_owned()
 }
