@@ -28,7 +28,7 @@ const BROKERS: u16 = 3;
 /// Fewer than usual: a cluster of three on one machine takes its time to elect leaders for hundreds.
 const LANE_PARTITIONS: u16 = 8;
 /// Callers at once.
-const CALLERS: usize = 16;
+const CALLERS: usize = 128;
 /// How long CloudPayments waits for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between a Check and what follows, at most.
