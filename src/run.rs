@@ -149,7 +149,9 @@ async fn run_over<L: Backend>(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    limits::raise_open_files(if roles.have_ingest() { config.ingest.max_connections } else { 0 });
+    let incoming = if roles.have_ingest() { config.ingest.max_connections } else { 0 };
+    let outgoing = if roles.have_dispatcher() { config.dispatcher.max_attempts } else { 0 };
+    limits::raise_open_files(incoming + outgoing);
     let sealer = key(&config.keys)?;
     let log: L = log::open(options, clock).await?;
     let drain_delay = if L::IS_SHARED { config.ingest.drain_delay } else { Duration::ZERO };

@@ -33,6 +33,8 @@ pub struct Settings {
     pub lane_interval: Duration,
     /// Attempts in flight per endpoint, of each dispatcher.
     pub endpoint_concurrency: usize,
+    /// Attempts in flight over all endpoints, of each dispatcher.
+    pub max_attempts: usize,
     /// Deliveries that wait for a permit of their endpoint.
     pub endpoint_queue: usize,
     /// Events in flight per partition.

@@ -299,6 +299,7 @@ fn problems_of_dispatcher(dispatcher: &hookline_dispatcher::Settings, parked: Du
     let mut problems = Vec::new();
     let counts = [
         ("endpoint_concurrency", dispatcher.endpoint_concurrency),
+        ("max_attempts", dispatcher.max_attempts),
         ("window_events", dispatcher.window_events),
         ("breaker_failures", dispatcher.breaker_failures as usize),
         ("retry_schedule", dispatcher.retry_schedule.len()),

@@ -168,7 +168,8 @@ async fn what_was_logged_stands_before_the_last_words() -> anyhow::Result<()> {
     ensure!(output.status.code() == Some(73), "{output:?}");
     let said = text(&output.stderr);
     let logged = said.find("opened the log").with_context(|| format!("no log line in {said}"))?;
-    let last_words = said.find("hookline: failed to start the edge").with_context(|| format!("no word in {said}"))?;
+    let last_words =
+        said.find("hookline: failed to start the edge").with_context(|| format!("no word in {said}"))?;
     ensure!(logged < last_words, "{said}");
     Ok(())
 }

@@ -35,6 +35,8 @@ pub(crate) struct Endpoint {
     pub(crate) partition: Partition,
     /// Attempts in flight, whatever they are for.
     pub(crate) in_flight: usize,
+    /// It has its turn when an attempt ends, whoever's.
+    pub(crate) waits_for_room: bool,
     /// Deliveries of the window that wait for a permit; those that were settled otherwise are skipped.
     pub(crate) queue: VecDeque<DeliveryKey>,
     /// Its health.
@@ -90,6 +92,7 @@ impl Endpoint {
             paused: false,
             partition,
             in_flight: 0,
+            waits_for_room: false,
             queue: VecDeque::new(),
             breaker: Breaker::CLOSED,
             concurrency: Concurrency::new(cap),

@@ -1,6 +1,7 @@
 //! The lanes at work: registering what was parked, draining in order, probing what is down, writing down.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use hookline_event_log::{Epoch, JournalName, Offset, Partition};
 use hookline_schemas::delivery::{DeadReason, LaneRecord, ParkedDelivery, Party};
@@ -14,6 +15,11 @@ use super::outcomes::{Attempt, Target};
 use super::remote::NEARLY_CAUGHT_UP;
 use super::shard::LaneShard;
 use super::{Action, AttemptKey, Cancelled, Core, EndpointKey, Prepared, ResumedLane, Timer, Way, schedule};
+
+/// When an endpoint with something due is looked at again.
+const TICK: Duration = Duration::from_millis(1);
+/// The same, while there is no room for it: it has its turn before, most likely.
+const LOOK_WITHOUT_ROOM: Duration = Duration::from_secs(1);
 
 /// Deliveries after which a lane record is written without waiting for the interval.
 const SETTLED_PER_RECORD: u32 = 1_000;
@@ -212,8 +218,7 @@ impl Core {
     /// Takes an attempt of the lane from the rate, if it may start; who starts it counts it as in flight.
     fn take_permit(&mut self, key: EndpointKey) -> bool {
         let (now, share) = (self.now, self.lane_share(key));
-        let endpoint = self.endpoint_mut(key);
-        endpoint.free_permits() > 0 && endpoint.take_rate(share, now)
+        self.may_begin(key) && self.endpoint_mut(key).take_rate(share, now)
     }
 
     /// One attempt at an endpoint that is down, once it is due: the head, and every other time its
@@ -223,7 +228,11 @@ impl Core {
         let endpoint = self.endpoint_mut(key);
         let is_due = endpoint.breaker.is_probe_due(now);
         let is_possible = endpoint.owned().is_some_and(Lane::has_something_to_probe_with);
-        if !is_due || !is_possible || !endpoint.take_rate(NonZeroU32::MIN, now) {
+        if !is_due || !is_possible || !self.finds_room(key) {
+            return;
+        }
+        let endpoint = self.endpoint_mut(key);
+        if !endpoint.take_rate(NonZeroU32::MIN, now) {
             return;
         }
         let Breaker::Open { failed_probes, .. } = endpoint.breaker else { return };
@@ -338,8 +347,10 @@ impl Core {
             self.timers.remove(&(set, Timer::Endpoint(key)));
         }
         if let Some(due) = due {
-            // What was due already has been acted on as far as it can be: look again at the next tick.
-            let due = due.max(Timestamp(self.now.0 + 1));
+            // What was due already has been acted on as far as it can be: look again at the next tick. Who waits for room
+            // is looked at when there is some.
+            let pause = if self.endpoint(key).waits_for_room { LOOK_WITHOUT_ROOM } else { TICK };
+            let due = due.max(self.now.after(pause));
             self.endpoint_timers.insert(key, due);
             self.timers.insert((due, Timer::Endpoint(key)));
         }

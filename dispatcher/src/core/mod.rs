@@ -24,6 +24,7 @@ mod pace;
 mod planning;
 mod remote;
 mod repeats;
+mod room;
 mod schedule;
 mod shard;
 mod status;
@@ -275,6 +276,8 @@ pub(crate) struct Core {
     budgets: VecDeque<(Timestamp, DeliveryKey)>,
     /// Deliveries in the order in which their waits for a permit end; those that wait no more are skipped.
     waits: VecDeque<(Timestamp, DeliveryKey)>,
+    /// Endpoints that could go on if fewer attempts were in flight over all, in turn.
+    waiting_for_room: VecDeque<EndpointKey>,
     timers: BTreeSet<(Timestamp, Timer)>,
     next_key: u64,
     draining: bool,
@@ -308,6 +311,7 @@ impl Core {
             late_successes: HashSet::new(),
             budgets: VecDeque::new(),
             waits: VecDeque::new(),
+            waiting_for_room: VecDeque::new(),
             timers,
             next_key: 0,
             draining: false,

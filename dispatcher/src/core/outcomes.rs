@@ -91,6 +91,8 @@ impl Core {
             }
             Target::Orphaned => {}
         }
+        // First the others, or one who always has something would keep all the room that it gives back.
+        self.give_room(actions);
         self.pump(endpoint, actions);
     }
 

@@ -175,10 +175,11 @@ impl Core {
     fn place(&mut self, key: DeliveryKey, endpoint: EndpointKey, route: Route, actions: &mut Vec<Action>) {
         let queue_length = self.settings.endpoint_queue;
         let (share, now) = (self.dispatchers, self.now);
-        let state = self.endpoint_mut(endpoint);
-        if route == Route::Direct && state.queue.is_empty() && state.take_direct_permit(share, now) {
+        let is_next = route == Route::Direct && self.endpoint(endpoint).queue.is_empty();
+        if is_next && self.may_begin(endpoint) && self.endpoint_mut(endpoint).take_direct_permit(share, now) {
             return self.send(key, actions);
         }
+        let state = self.endpoint(endpoint);
         let is_full = state.queue.len() >= queue_length;
         let has_rate = state.rate.is_some();
         if has_rate && let Some(delivery) = self.deliveries.get_mut(&key) {
@@ -217,12 +218,17 @@ impl Core {
     pub(super) fn pump_queue(&mut self, endpoint: EndpointKey, actions: &mut Vec<Action>) {
         let (share, now) = (self.dispatchers, self.now);
         while let Some(key) = self.first_queued(endpoint) {
-            let state = self.endpoint_mut(endpoint);
-            match state.route(now) {
-                Route::Direct if state.take_direct_permit(share, now) => {}
-                Route::Direct | Route::Hold => return,
+            match self.endpoint_mut(endpoint).route(now) {
+                Route::Direct => {
+                    if !self.may_begin(endpoint)
+                        || !self.endpoint_mut(endpoint).take_direct_permit(share, now)
+                    {
+                        return;
+                    }
+                }
+                Route::Hold => return,
                 Route::Park => {
-                    let why = state.obstacle(now);
+                    let why = self.endpoint_mut(endpoint).obstacle(now);
                     return self.park_queue(endpoint, why, actions);
                 }
             }
@@ -294,11 +300,12 @@ impl Core {
         }
         let (endpoint, share, now) = (delivery.endpoint, self.dispatchers, self.now);
         let draining = self.draining;
+        let may_begin = self.may_begin(endpoint);
         let endpoint = self.endpoint_mut(endpoint);
         let is_open = endpoint.breaker.is_closed() && !endpoint.is_halted() && !endpoint.is_resting(now);
         if draining {
             // Not settled: after the restart it is fetched again.
-        } else if is_open && endpoint.take_direct_permit(share, now) {
+        } else if is_open && may_begin && endpoint.take_direct_permit(share, now) {
             self.send(key, actions);
         } else {
             self.park_failed(key, actions);

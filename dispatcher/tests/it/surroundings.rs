@@ -143,6 +143,7 @@ pub(crate) fn settings() -> Settings {
         commit_interval: milliseconds(50),
         lane_interval: milliseconds(50),
         endpoint_concurrency: 4,
+        max_attempts: 1_024,
         endpoint_queue: 100,
         window_events: 100,
         window_bytes: ByteSize::mib(1),

@@ -22,6 +22,7 @@ mod one_lane;
 mod perform;
 mod process;
 mod receivers;
+mod room;
 mod shell;
 mod world;
 
@@ -189,6 +190,7 @@ pub(crate) fn settings() -> Settings {
         commit_interval: Duration::from_millis(500),
         lane_interval: seconds(1),
         endpoint_concurrency: 4,
+        max_attempts: 10_000,
         endpoint_queue: 500,
         window_events: 1_000,
         window_bytes: bytesize::ByteSize::mib(1),
