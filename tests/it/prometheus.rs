@@ -120,6 +120,9 @@ impl Prometheus {
         for rule in all {
             ensure!(rule.get("health") == Some(&"ok".into()), "{rule}");
         }
+        let journals = "count(count by (journal) (hookline_dispatcher_unaccounted_deliveries))";
+        let journals = self.value(journals).await?;
+        ensure!(journals == 2.0, "{journals} journals are accounted for, not events and parked deliveries");
         let unaccounted = self.value("sum(abs(hookline_dispatcher_unaccounted_deliveries))").await?;
         ensure!(unaccounted == 0.0, "{unaccounted} deliveries are unaccounted for");
         let alerts = self.ask("/api/v1/alerts").await?;
