@@ -253,6 +253,8 @@ impl<L: Backend> Prepared<L> {
         }
         let delivers = if self.dispatcher.is_some() { Delivers::Yes } else { Delivers::No };
         let endpoints = self.dispatcher.as_ref().map(Dispatcher::endpoints);
+        let heartbeat = self.dispatcher.as_ref().map(Dispatcher::heartbeat);
+        let heartbeat = Box::new(move || heartbeat.as_ref().and_then(|heartbeat| heartbeat()));
         if let Some(endpoints) = endpoints.clone() {
             metrics.add(move || endpoints.metrics());
         }
@@ -290,7 +292,7 @@ impl<L: Backend> Prepared<L> {
         let (sections, keys, configured) = (self.sections, self.keys, self.configured);
         let reload = Reload { file, sections, keys, configured, tls, filter, has_control };
         tasks.spawn(reload.follow(admin_stop.clone()));
-        tasks.spawn(service_manager::follow(readiness, admin_stop.clone()));
+        tasks.spawn(service_manager::follow(readiness, heartbeat, admin_stop.clone()));
         tasks.spawn(admin.serve(self.admin, self.socket, admin_stop.clone()));
         Ok(Running { roles, drain_edge, stopping, admin_stop, tasks })
     }

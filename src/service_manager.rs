@@ -12,14 +12,22 @@ use crate::admin::{Readiness, have_started};
 /// Between two looks at whether the roles have started.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// How many turns the dispatcher has taken; none once it has ended, or where there is none. It has a thread of its own,
+/// of which this task's runtime says nothing.
+pub(crate) type Heartbeat = Box<dyn Fn() -> Option<u64> + Send + Sync>;
+
 /// Tells that the process has started once it has, and from then on, if it is watched, that it is alive, until `end`.
-pub(crate) async fn follow(roles: Arc<[(&'static str, Readiness)]>, end: CancellationToken) {
+pub(crate) async fn follow(
+    roles: Arc<[(&'static str, Readiness)]>,
+    heartbeat: Heartbeat,
+    end: CancellationToken,
+) {
     let telling = async {
         while !have_started(&roles) {
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
         tell(&[NotifyState::Ready]);
-        keep_watchdog().await;
+        keep_watchdog(heartbeat).await;
     };
     tokio::select! {
         () = telling => {}
@@ -45,20 +53,44 @@ pub(crate) fn reloaded() {
     tell(&[NotifyState::Ready]);
 }
 
-/// Twice as often as it has to be told. Never ends.
-async fn keep_watchdog() {
+/// Four times as often as it has to be told, as long as the dispatcher turns: one that was busy for a moment has not
+/// missed its time. Never ends.
+async fn keep_watchdog(heartbeat: Heartbeat) {
     let Some(within) = sd_notify::watchdog_enabled().filter(|within| !within.is_zero()) else {
         return std::future::pending().await;
     };
-    let mut turns = tokio::time::interval(within / 2);
+    let mut turns = tokio::time::interval(within / 4);
+    let mut beat = None;
     loop {
         turns.tick().await;
-        tell(&[NotifyState::Watchdog]);
+        if is_alive(&mut beat, heartbeat()) {
+            tell(&[NotifyState::Watchdog]);
+        }
     }
+}
+
+/// Whether the heart has beaten since it was asked last. What has ended need not: another tells of that.
+fn is_alive(before: &mut Option<u64>, now: Option<u64>) -> bool {
+    now.is_none() || std::mem::replace(before, now) != now
 }
 
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, ?state, "the service manager can't be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dispatcher_that_turns_no_more_is_not_alive_and_one_that_has_ended_does_no_harm() {
+        let mut before = None;
+        for (now, expected) in
+            [(Some(0), true), (Some(0), false), (Some(7), true), (Some(7), false), (None, true), (None, true)]
+        {
+            assert_eq!(is_alive(&mut before, now), expected, "{now:?}");
+        }
     }
 }

@@ -73,7 +73,7 @@ pub const METRICS: &[Metric] = &[
          failed by the receiver's fault, not held back by the webhook's own rate limit): in_time, a 2xx within 5 s of \
          the event's acceptance; late, a later one, or none before the delivery left the window for a lane, because the \
          event was fetched more than 4 s after its acceptance or this machine failed. What only the receiver's slowness \
-         made late is not counted",
+         made late is not counted, nor an attempt that began late because this process was too busy",
     ),
     Metric::counter(
         EVENTS,
@@ -87,8 +87,8 @@ pub const METRICS: &[Metric] = &[
         &["reason"],
         "Deliveries put into a lane, by reason: lane (others wait there), down (the breaker is not closed), halted \
          (paused or disabled), failed (an attempt did), local (this machine's own fault), permit and queue_full (the \
-         endpoint takes no more at once), budget (5 s in the window), window_full, handover (to another process), and \
-         exceptions_full (from a lane to its end)",
+         endpoint takes no more at once), budget (5 s in the window), window_full, handover (to another process, or to \
+         the next one), and exceptions_full (from a lane to its end)",
     ),
     Metric::counter(DEAD_LETTERS, &["reason"], "Deliveries given up, by reason: rejected, deadline"),
     Metric::gauge(

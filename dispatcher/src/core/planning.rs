@@ -113,7 +113,7 @@ impl Core {
                 None => {
                     self.counts.unreadable += 1;
                     if let Some(window) = self.windows.get_mut(&partition) {
-                        window.open(offset, 1, 0, self.now);
+                        window.open_unreadable(offset, self.now);
                     }
                 }
             }
@@ -299,13 +299,10 @@ impl Core {
             return;
         }
         let (endpoint, share, now) = (delivery.endpoint, self.dispatchers, self.now);
-        let draining = self.draining;
         let may_begin = self.may_begin(endpoint);
         let endpoint = self.endpoint_mut(endpoint);
         let is_open = endpoint.breaker.is_closed() && !endpoint.is_halted() && !endpoint.is_resting(now);
-        if draining {
-            // Not settled: after the restart it is fetched again.
-        } else if is_open && may_begin && endpoint.take_direct_permit(share, now) {
+        if is_open && may_begin && endpoint.take_direct_permit(share, now) {
             self.send(key, actions);
         } else {
             self.park_failed(key, actions);
@@ -328,9 +325,7 @@ impl Core {
             self.waits.pop_front();
             let waiting = self.deliveries.get(&key).filter(|delivery| delivery.state == State::Queued);
             let Some(endpoint) = waiting.map(|delivery| delivery.endpoint) else { continue };
-            if self.draining {
-                // After the restart it is fetched again.
-            } else if self.endpoint(endpoint).hold_ends(self.now).is_some() {
+            if self.endpoint(endpoint).hold_ends(self.now).is_some() {
                 self.waits.push_back((self.now.after(self.settings.budget / QUEUE_SHARE), key));
             } else {
                 self.park_queue(endpoint, ParkReason::Permit, actions);
@@ -370,7 +365,6 @@ impl Core {
             }
             self.budgets.pop_front();
             match delivery.state {
-                State::Queued | State::Retrying if self.draining => {}
                 State::Queued | State::Retrying | State::Attempting(_) => {
                     self.end_wait(key, ParkReason::Budget, actions);
                 }

@@ -1,7 +1,10 @@
 //! The lane of an endpoint whose partition of `parked` another process owns, as the watch of `lanes` shows it.
 
 use hookline_event_log::Offset;
-use hookline_schemas::delivery::{LaneCounts, LaneRecord};
+use hookline_schemas::delivery::{BreakerRecord, LaneCounts, LaneRecord};
+
+use super::breaker::Breaker;
+use crate::endpoints::EndpointState;
 
 /// So many deliveries that wait are soon gone.
 pub(crate) const NEARLY_CAUGHT_UP: u64 = 64;
@@ -13,8 +16,10 @@ pub(crate) struct RemoteLane {
     cursor: Offset,
     /// Nothing waits in order, or hardly anything.
     is_nearly_caught_up: bool,
-    /// The breaker of its owner is closed.
+    /// The breaker of its owner is closed, and the endpoint is not disabled.
     is_healthy: bool,
+    /// The breaker of its owner.
+    breaker: BreakerRecord,
     /// What became of its records.
     counts: LaneCounts,
     /// What this process had parked last when the record was seen.
@@ -29,6 +34,7 @@ impl RemoteLane {
             is_nearly_caught_up: record.is_none_or(is_nearly_caught_up),
             is_healthy: record
                 .is_none_or(|record| record.breaker.failed_probes.is_none() && record.disabled.is_none()),
+            breaker: record.map_or_else(BreakerRecord::default, |record| record.breaker),
             counts: record.map_or_else(LaneCounts::default, |record| record.counts),
             parked_then: None,
         }
@@ -37,6 +43,17 @@ impl RemoteLane {
     /// What became of its records.
     pub(crate) fn counts(&self) -> LaneCounts {
         self.counts
+    }
+
+    /// How the endpoint stands by its owner's breaker, to be told: what is sent goes by [`Self::has_passed`].
+    pub(crate) fn state(&self) -> EndpointState {
+        if self.breaker.failed_probes.is_none() {
+            EndpointState::Active
+        } else if self.breaker == Breaker::HalfOpen.to_record() {
+            EndpointState::Recovering
+        } else {
+            EndpointState::Down
+        }
     }
 
     /// The record has changed. Returns whether it is healthy and has passed what this process had parked by

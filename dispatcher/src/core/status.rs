@@ -162,7 +162,7 @@ impl Core {
             journal: JournalName::Events,
             partition: *partition,
             offset: window.committed(),
-            accepted_at: window.oldest(),
+            accepted_at: window.accepted_at(),
         });
         let of_lanes = self.least_of_lanes(|lane| lane.needed_from);
         let parked = self.shards.iter().map(|(partition, shard)| {
@@ -229,13 +229,21 @@ impl Gauges {
     }
 }
 
+/// Every dispatcher tells of every endpoint: of one whose lane another owns, what its owner has written down. He probes
+/// it; we know better only while he takes for healthy what has just failed here.
 fn state_of(endpoint: &Endpoint) -> EndpointState {
+    let by_owner = match &endpoint.lane {
+        EndpointLane::Remote(lane) => Some(lane.state()).filter(|state| *state != EndpointState::Active),
+        EndpointLane::Owned(_) => None,
+    };
     match endpoint.breaker {
         _ if endpoint.is_paused() => EndpointState::Paused,
         _ if endpoint.disabled.is_some() => EndpointState::Disabled,
-        Breaker::Open { .. } => EndpointState::Down,
-        Breaker::HalfOpen => EndpointState::Recovering,
-        Breaker::Closed { .. } => EndpointState::Active,
+        breaker => by_owner.unwrap_or(match breaker {
+            Breaker::Open { .. } => EndpointState::Down,
+            Breaker::HalfOpen => EndpointState::Recovering,
+            Breaker::Closed { .. } => EndpointState::Active,
+        }),
     }
 }
 
@@ -260,5 +268,49 @@ fn status(endpoint: &Endpoint, totals: Totals) -> EndpointStatus {
         cancelled: totals.cancelled + counts.cancelled,
         expired: counts.expired,
         ..EndpointStatus::quiet(endpoint.id.clone(), state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hookline_schemas::delivery::{BreakerRecord, Disabled, DisabledReason, LaneRecord};
+
+    use super::*;
+
+    const OPEN: Breaker = Breaker::in_doubt(Timestamp(1));
+
+    fn written(breaker: Breaker) -> LaneRecord {
+        LaneRecord { breaker: breaker.to_record(), ..LaneRecord::unknown(WebhookId::new("wh")) }
+    }
+
+    #[test]
+    fn an_endpoint_whose_lane_another_owns_is_counted_as_its_owner_has_written() {
+        let disabled =
+            Some(Disabled { reason: DisabledReason::Failing, at: Timestamp(1), is_announced: true });
+        let untimed = BreakerRecord { failed_probes: Some(2), ..BreakerRecord::default() };
+        let table = [
+            (Breaker::CLOSED, None, EndpointState::Active),
+            (Breaker::CLOSED, Some(written(Breaker::CLOSED)), EndpointState::Active),
+            (Breaker::CLOSED, Some(written(OPEN)), EndpointState::Down),
+            (Breaker::CLOSED, Some(written(Breaker::HalfOpen)), EndpointState::Recovering),
+            (Breaker::CLOSED, Some(LaneRecord { breaker: untimed, ..written(OPEN) }), EndpointState::Down),
+            (Breaker::CLOSED, Some(LaneRecord { disabled, ..written(OPEN) }), EndpointState::Disabled),
+            (OPEN, None, EndpointState::Down),
+            (OPEN, Some(written(Breaker::HalfOpen)), EndpointState::Recovering),
+        ];
+        for (number, (breaker, record, expected)) in table.into_iter().enumerate() {
+            let mut endpoint = Endpoint::new(WebhookId::new("wh"), Partition(0), 4);
+            endpoint.breaker = breaker;
+            // Parked here, and not passed: what failed here is not known to be well.
+            endpoint.last_parked = Some(Offset(9));
+            endpoint.see_lane(record.as_ref(), Duration::ZERO, Timestamp(2));
+            assert_eq!(endpoint.breaker, breaker, "{number}: what is told changes nothing of what is sent");
+            assert_eq!(state_of(&endpoint), expected, "{number}");
+            let mut gauges = Gauges::default();
+            gauges.count_endpoint(&endpoint);
+            assert_eq!(gauges.down, usize::from(expected == EndpointState::Down), "{number}");
+        }
     }
 }

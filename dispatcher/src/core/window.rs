@@ -51,7 +51,10 @@ pub(crate) struct Totals {
 #[derive(Debug)]
 struct Slot {
     offset: Offset,
-    accepted_at: Timestamp,
+    /// When its event was accepted; of one that can't be read, when it was fetched.
+    since: Timestamp,
+    /// Of an event of a later version nothing is known, not even when it was accepted.
+    is_readable: bool,
     outstanding: usize,
     bytes: usize,
     totals: Totals,
@@ -114,15 +117,24 @@ impl Window {
     pub(crate) fn open(&mut self, offset: Offset, deliveries: usize, bytes: usize, accepted_at: Timestamp) {
         let planned = Totals { planned: deliveries as u64, ..Totals::default() };
         let settled = Vec::with_capacity(deliveries);
-        self.push(Slot { offset, accepted_at, outstanding: deliveries, bytes, totals: planned, settled });
+        let (since, outstanding) = (accepted_at, deliveries);
+        self.push(Slot { offset, since, is_readable: true, outstanding, bytes, totals: planned, settled });
+    }
+
+    /// Takes an event that can't be read: nothing settles it.
+    pub(crate) fn open_unreadable(&mut self, offset: Offset, now: Timestamp) {
+        let (totals, settled) = (Totals { planned: 1, ..Totals::default() }, Vec::new());
+        let is_readable = false;
+        self.push(Slot { offset, since: now, is_readable, outstanding: 1, bytes: 0, totals, settled });
     }
 
     /// Takes an event that was there already, with those whom it concerns.
     pub(crate) fn repeat(&mut self, offset: Offset, endpoints: impl Iterator<Item = EndpointKey>) {
         let repeated = Totals { repeated: 1, ..Totals::default() };
         let settled = endpoints.map(|endpoint| (endpoint, Settled::Repeated)).collect();
-        let accepted_at = Timestamp(0);
-        self.push(Slot { offset, accepted_at, outstanding: 0, bytes: 0, totals: repeated, settled });
+        let since = Timestamp(0);
+        let is_readable = true;
+        self.push(Slot { offset, since, is_readable, outstanding: 0, bytes: 0, totals: repeated, settled });
     }
 
     fn push(&mut self, slot: Slot) {
@@ -168,9 +180,16 @@ impl Window {
         self.slots.front().map_or(self.fetched_to, |front| Offset(front.offset.0 + too_far))
     }
 
-    /// When the event at the watermark was accepted; none, where everything that was fetched is settled.
+    /// Since when the event at the watermark waits, as far as is known; none, where everything that was fetched is
+    /// settled.
     pub(crate) fn oldest(&self) -> Option<Timestamp> {
-        self.slots.front().map(|front| front.accepted_at)
+        self.slots.front().map(|front| front.since)
+    }
+
+    /// When the event at the watermark was accepted. None where it can't be read, too: only the log knows how long it
+    /// has stood there, whatever restarts there were.
+    pub(crate) fn accepted_at(&self) -> Option<Timestamp> {
+        self.slots.front().filter(|front| front.is_readable).map(|front| front.since)
     }
 
     /// What became of everything below the watermark.
@@ -325,5 +344,16 @@ mod tests {
         assert!(window.has_room(2, 1_000), "what is settled behind the first takes no room");
         (60..130).for_each(|offset| window.open(Offset(offset), 0, 600, Timestamp(0)));
         assert!(!window.has_room(2, 1_000), "and does not grow for ever");
+    }
+
+    #[test]
+    fn only_the_log_knows_since_when_an_event_of_a_later_version_waits() {
+        let mut window = Window::new(Epoch(1), Offset(0), Totals::default(), 10);
+        window.open(Offset(0), 1, 100, Timestamp(5));
+        window.open_unreadable(Offset(1), Timestamp(9));
+        assert_eq!(window.accepted_at(), Some(Timestamp(5)));
+        window.settle(Offset(0), EndpointKey(0), Settled::Delivered);
+        assert_eq!((window.accepted_at(), window.oldest()), (None, Some(Timestamp(9))));
+        assert_eq!(window.watermark(), Offset(1), "nothing settles it");
     }
 }

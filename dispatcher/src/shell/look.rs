@@ -1,16 +1,25 @@
 //! Looking at the log beside the core: how far it reaches behind what is committed, and how old is what retention must
-//! not take yet. Every few seconds, one question after the other; nothing waits for the answers.
+//! not take yet. Every few seconds, a few partitions at a time; nothing waits for the answers. A partition that does not
+//! answer (over Kafka, one without a leader) keeps nobody else waiting, and what was known of it stands: not to know is
+//! not *all is well*.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hookline_event_log::{Journal, JournalName, Log, Offset, Partition, ReadLimit};
+use futures::StreamExt;
+use hookline_event_log::{Journal, JournalName, Offset, Partition, ReadError, ReadLimit};
 use hookline_schemas::time::Timestamp;
 
 use crate::core::Position;
 
 /// From the end of one look to the next.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// So long a partition may take to answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// So many are asked at a time.
+const AT_ONCE: usize = 16;
 
 /// One record tells.
 const LIMIT: ReadLimit = ReadLimit { records: 1, bytes: 1 };
@@ -72,39 +81,182 @@ impl Looking {
     }
 }
 
-/// Looks at these partitions. One that can't be looked at is left out.
-pub(super) async fn look<L: Log>(log: L, positions: Vec<Position>, known: Looked) -> Looked {
-    let mut looked = Looked::new();
-    for position in positions {
-        let Position { journal, partition, offset, .. } = position;
-        let Ok(bounds) = log.journal(journal).bounds(partition).await else { continue };
-        let needed_from = offset.max(bounds.first);
-        let lag = bounds.end.0.saturating_sub(needed_from.0);
-        let known = known.get(&(journal, partition)).filter(|found| found.needed_from == needed_from);
-        let oldest = match known.and_then(|found| found.oldest).or(position.accepted_at) {
-            _ if lag == 0 => None,
-            Some(oldest) => Some(oldest),
-            None => appended_at(&log.journal(journal), partition, needed_from).await,
-        };
-        looked.insert((journal, partition), Found { needed_from, lag, oldest });
-    }
-    looked
+/// Looks at these partitions of the log. Of one that does not answer in time what was known stands; it is left out only
+/// where nothing was.
+pub(super) async fn look<J: Journal>(
+    journal: impl Fn(JournalName) -> J,
+    positions: Vec<Position>,
+    known: Looked,
+    patience: Duration,
+) -> Looked {
+    let looking = positions.into_iter().map(|position| {
+        let of = (position.journal, position.partition);
+        let (journal, known) = (journal(position.journal), known.get(&of).copied());
+        async move {
+            let answer = tokio::time::timeout(patience, look_at(&journal, position, known)).await;
+            let found = answer.ok().flatten().or_else(|| carried_over(position, known));
+            found.map(|found| (of, found))
+        }
+    });
+    futures::stream::iter(looking).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
+/// None where it can't be looked at.
+async fn look_at<J: Journal>(journal: &J, position: Position, known: Option<Found>) -> Option<Found> {
+    let Position { partition, offset, .. } = position;
+    let bounds = journal.bounds(partition).await.ok()?;
+    let needed_from = offset.max(bounds.first);
+    let lag = bounds.end.0.saturating_sub(needed_from.0);
+    let known = known.filter(|found| found.needed_from == needed_from);
+    let oldest = match known.and_then(|found| found.oldest).or(position.accepted_at) {
+        _ if lag == 0 => None,
+        Some(oldest) => Some(oldest),
+        None => appended_at(journal, partition, needed_from).await.ok()?,
+    };
+    Some(Found { needed_from, lag, oldest })
 }
 
 /// When the first record from an offset on was appended.
-async fn appended_at<J: Journal>(journal: &J, partition: Partition, from: Offset) -> Option<Timestamp> {
-    let batch = journal.read(partition, from, None, LIMIT).await.ok()?;
-    batch.records.first().map(|record| record.appended_at)
+async fn appended_at<J: Journal>(
+    journal: &J,
+    partition: Partition,
+    from: Offset,
+) -> Result<Option<Timestamp>, ReadError> {
+    let batch = journal.read(partition, from, None, LIMIT).await?;
+    Ok(batch.records.first().map(|record| record.appended_at))
+}
+
+/// What can be said of a partition that does not answer: it ends no earlier than it did, and an event that has been
+/// fetched stands there.
+fn carried_over(position: Position, known: Option<Found>) -> Option<Found> {
+    let Position { offset, accepted_at, .. } = position;
+    let fetched = u64::from(accepted_at.is_some());
+    let Some(known) = known else {
+        let found = Found { needed_from: offset, lag: fetched, oldest: accepted_at };
+        return accepted_at.map(|_| found);
+    };
+    let needed_from = offset.max(known.needed_from);
+    let lag = (known.needed_from.0 + known.lag).saturating_sub(needed_from.0).max(fetched);
+    // Of a record that has been settled since, where nothing else is known: too old, and not for long.
+    let oldest = if needed_from == known.needed_from {
+        known.oldest.or(accepted_at)
+    } else {
+        accepted_at.or(known.oldest)
+    };
+    Some(Found { needed_from, lag, oldest: oldest.filter(|_| lag > 0) })
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use hookline_event_log::embedded::{EmbeddedLog, EmbeddedOptions};
-    use hookline_event_log::{Offset, PartitionCounts};
+    use hookline_event_log::{AppendError, Appending, Batch, Bounds, Log, PartitionCounts, Reader};
     use hookline_schemas::time::Clock;
 
     use super::*;
+
+    /// Each partition has 10 records; what it is not to answer never ends, or fails.
+    #[derive(Clone)]
+    struct Silent {
+        bounds_of: Option<Partition>,
+        reads_of: Option<Partition>,
+        fails: bool,
+    }
+
+    impl Silent {
+        async fn answer(&self, is_silent: bool) -> Result<(), ReadError> {
+            match (is_silent, self.fails) {
+                (false, _) => Ok(()),
+                (true, true) => Err(ReadError::Closed),
+                (true, false) => std::future::pending().await,
+            }
+        }
+    }
+
+    impl Journal for Silent {
+        type Reader = NoReader;
+
+        fn partitions(&self) -> u16 {
+            3
+        }
+
+        async fn append(&self, _: Partition, _: Bytes, _: Bytes) -> Result<Appending, AppendError> {
+            unreachable!("a look appends nothing")
+        }
+
+        async fn read(
+            &self,
+            partition: Partition,
+            from: Offset,
+            _: Option<Bytes>,
+            _: ReadLimit,
+        ) -> Result<Batch, ReadError> {
+            self.answer(self.reads_of == Some(partition)).await?;
+            Ok(Batch { records: Vec::new(), next: from })
+        }
+
+        fn follow(&self, _: Partition, _: Offset) -> NoReader {
+            NoReader
+        }
+
+        async fn bounds(&self, partition: Partition) -> Result<Bounds, ReadError> {
+            self.answer(self.bounds_of == Some(partition)).await?;
+            Ok(Bounds { first: Offset(0), end: Offset(10) })
+        }
+
+        fn release(&self, _: Partition, _: Offset) {}
+    }
+
+    struct NoReader;
+
+    impl Reader for NoReader {
+        async fn next(&mut self, _: ReadLimit) -> Result<Batch, ReadError> {
+            unreachable!("a look follows nothing")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_does_not_answer_is_what_was_known_of_it_and_stops_nobody() {
+        let of = |partition| (JournalName::Events, Partition(partition));
+        let found = |needed_from, lag, oldest: Option<u64>| Found {
+            needed_from: Offset(needed_from),
+            lag,
+            oldest: oldest.map(Timestamp),
+        };
+        let asked = |accepted_at: Option<u64>| {
+            let accepted_at = accepted_at.map(Timestamp);
+            [0, 1, 2].map(|partition| {
+                let (journal, partition) = of(partition);
+                Position { journal, partition, offset: Offset(4), accepted_at }
+            })
+        };
+        let one = Some(Partition(1));
+        let table = [
+            // Of the record that it was, of one that came later, of none that is known to be there.
+            (one, None, Some(found(4, 3, Some(50))), None, Some(found(4, 3, Some(50)))),
+            (one, None, Some(found(2, 5, Some(50))), Some(70), Some(found(4, 3, Some(70)))),
+            (one, None, Some(found(2, 5, Some(50))), None, Some(found(4, 3, Some(50)))),
+            (one, None, Some(found(2, 2, Some(50))), None, Some(found(4, 0, None))),
+            (one, None, Some(found(4, 0, None)), Some(70), Some(found(4, 1, Some(70)))),
+            // Nothing was known.
+            (one, None, None, Some(70), Some(found(4, 1, Some(70)))),
+            (one, None, None, None, None),
+            // It says how far it reaches, and does not let itself be read.
+            (None, one, Some(found(2, 5, Some(50))), None, Some(found(4, 3, Some(50)))),
+        ];
+        for (number, (bounds_of, reads_of, known, accepted_at, expected)) in table.into_iter().enumerate() {
+            for fails in [false, true] {
+                let silent = Silent { bounds_of, reads_of, fails };
+                let known = known.into_iter().map(|known| (of(1), known)).collect();
+                let looking =
+                    look(|_| silent.clone(), asked(accepted_at).into(), known, Duration::from_millis(20));
+                let looked = tokio::time::timeout(PATIENCE, looking).await.expect("it ends");
+                assert_eq!(looked.get(&of(1)).copied(), expected, "{number}");
+                let others = [0, 2].map(|other| looked.get(&of(other)).map(|found| found.lag));
+                assert_eq!(others, [Some(6), Some(6)], "{number}: the others have answered");
+            }
+        }
+    }
 
     const EVENTS: (JournalName, Partition) = (JournalName::Events, Partition(0));
 
@@ -131,7 +283,9 @@ mod tests {
                 journal.append(Partition(0), value.clone(), value.clone()).await.expect("accepted");
             ends.push(accepted.await.expect("durable"));
         }
-        let look = async |positions, known| look(log.clone(), positions, known).await.get(&EVENTS).copied();
+        let look = async |positions, known| {
+            look(|name| log.journal(name), positions, known, PATIENCE).await.get(&EVENTS).copied()
+        };
         let appended = journal.read(Partition(0), Offset::START, None, LIMIT).await.expect("a batch");
         let appended = appended.records.first().map(|record| record.appended_at);
 

@@ -14,7 +14,7 @@ pub(crate) mod watched;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
@@ -96,6 +96,7 @@ pub struct Dispatcher<L: Log> {
     clock: Clock,
     sender: Sender,
     ready: Arc<AtomicBool>,
+    turns: Arc<AtomicU64>,
     endpoints: Endpoints,
     operators: Operators,
     until_drained: bool,
@@ -116,8 +117,8 @@ impl<L: Log> Dispatcher<L> {
         let sender = Sender::new(&settings, clock)?;
         let ready = Arc::new(AtomicBool::new(false));
         let (endpoints, operators) = Endpoints::new(clock);
-        let until_drained = false;
-        Ok(Self { settings, log, webhooks, clock, sender, ready, endpoints, operators, until_drained })
+        let (turns, until_drained) = (Arc::default(), false);
+        Ok(Self { settings, log, webhooks, clock, sender, ready, turns, endpoints, operators, until_drained })
     }
 
     /// Ends by itself once nothing is left: every event and every parked delivery of the log is delivered,
@@ -132,6 +133,13 @@ impl<L: Log> Dispatcher<L> {
     pub fn readiness(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let ready = Arc::clone(&self.ready);
         move || ready.load(Ordering::Acquire)
+    }
+
+    /// How many turns it has taken: more than before at least once a second, from its readiness on. None once it has
+    /// ended.
+    pub fn heartbeat(&self) -> impl Fn() -> Option<u64> + Send + Sync + 'static {
+        let turns = Arc::downgrade(&self.turns);
+        move || turns.upgrade().map(|turns| turns.load(Ordering::Relaxed))
     }
 
     /// Its endpoints, for operators.
@@ -172,6 +180,7 @@ impl<L: Log> Dispatcher<L> {
             metrics: DispatcherMetrics::new(),
             report_due: Timestamp(0),
             ready: self.ready,
+            turns: self.turns,
             operators: self.operators,
             looking: Looking::default(),
             dispatchers: NonZeroU32::MIN,
@@ -200,6 +209,7 @@ struct Shell<L: Log> {
     metrics: DispatcherMetrics,
     report_due: Timestamp,
     ready: Arc<AtomicBool>,
+    turns: Arc<AtomicU64>,
     operators: Operators,
     looking: Looking,
     /// How many there are, as the core knows it.
@@ -229,9 +239,8 @@ impl<L: Log> Shell<L> {
         }
         self.take_first_grants();
         let mut drain_deadline: Option<Timestamp> = None;
-        let mut turns = 0_u64;
         loop {
-            turns += 1;
+            let turns = self.turns.fetch_add(1, Ordering::Relaxed);
             if turns.is_multiple_of(TURNS) {
                 tokio::task::yield_now().await;
             }
@@ -240,7 +249,9 @@ impl<L: Log> Shell<L> {
                 self.begin_redeliveries();
             }
             self.readers.start_where_there_is_room(&self.core);
-            let due = self.core.next_due().unwrap_or_else(|| self.clock.now().after(REPORT_INTERVAL));
+            // Not later, whatever is due: whoever watches wants to see that it turns.
+            let latest = self.clock.now().after(REPORT_INTERVAL);
+            let due = self.core.next_due().map_or(latest, |due| due.min(latest));
             let due = drain_deadline.map_or(due, |deadline| due.min(deadline));
             if self.drained == Some(Drained::Yes) {
                 tracing::info!("nothing is left in the log");

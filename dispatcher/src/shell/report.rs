@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use hookline_event_log::Log;
 
-use super::look::{Looked, look};
+use super::look::{Looked, PATIENCE, look};
 use super::{Drained, Happened, Shell};
 
 /// How often it is told how things stand, at most.
@@ -39,7 +39,8 @@ impl<L: Log> Shell<L> {
     /// Asks the log how far it has come, unless it is being asked, or was a moment ago.
     fn look_at_log(&mut self) {
         if let Some(known) = self.looking.begin(self.core.owned().count(), self.clock.now()) {
-            let looking = look(self.surroundings.log.clone(), self.core.needed(), known);
+            let log = self.surroundings.log.clone();
+            let looking = look(move |journal| log.journal(journal), self.core.needed(), known, PATIENCE);
             self.under_way.push(looking.map(Happened::Looked).boxed_local());
         }
     }

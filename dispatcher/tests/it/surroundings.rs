@@ -51,6 +51,7 @@ pub(crate) struct Process {
     stop: CancellationToken,
     ended: oneshot::Receiver<Result<(), DispatcherError>>,
     is_ready: Box<dyn Fn() -> bool + Send + Sync>,
+    heartbeat: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     endpoints: Endpoints,
     webhooks: watch::Sender<Option<Arc<Webhooks>>>,
 }
@@ -61,6 +62,7 @@ impl Process {
         let dispatcher = Dispatcher::new(settings, log, followed, Clock::start()).expect("a dispatcher");
         let endpoints = dispatcher.endpoints();
         let is_ready = Box::new(dispatcher.readiness());
+        let heartbeat = Box::new(dispatcher.heartbeat());
         let (stop, (tell, ended)) = (CancellationToken::new(), oneshot::channel());
         let stopped = stop.clone();
         std::thread::spawn(move || {
@@ -69,7 +71,7 @@ impl Process {
             let result = runtime.block_on(dispatcher.run(stopped));
             let _ = tell.send(result);
         });
-        Self { stop, ended, is_ready, endpoints, webhooks: sender }
+        Self { stop, ended, is_ready, heartbeat, endpoints, webhooks: sender }
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -89,7 +91,9 @@ impl Process {
 
     pub(crate) async fn stop(self) -> Result<(), DispatcherError> {
         self.stop.cancel();
-        self.ended.await.expect("an end")
+        let result = self.ended.await.expect("an end");
+        assert_eq!((self.heartbeat)(), None, "what has ended is not waited for");
+        result
     }
 }
 
@@ -110,6 +114,11 @@ impl Running {
 
     pub(crate) fn endpoints(&self) -> &Endpoints {
         &self.process.endpoints
+    }
+
+    /// How many turns it has taken.
+    pub(crate) fn heartbeat(&self) -> Option<u64> {
+        (self.process.heartbeat)()
     }
 
     /// How an endpoint does.

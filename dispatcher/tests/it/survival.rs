@@ -121,3 +121,15 @@ async fn commit(log: &EmbeddedLog, partition: Partition, registered: Offset) {
         }
     }
 }
+
+#[tokio::test]
+async fn a_dispatcher_that_has_nothing_to_do_turns_all_the_same() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let running = start(open(directory.path()), settings(), Vec::new());
+    until("ready", async || running.is_ready()).await;
+    for _ in 0..3 {
+        let before = running.heartbeat().expect("it runs");
+        until("a turn", async || running.heartbeat().is_some_and(|turns| turns > before)).await;
+    }
+    running.stop().await.expect("drained");
+}
