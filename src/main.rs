@@ -22,17 +22,19 @@ mod verify_receiver;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use config::{Config, ConfigError};
 use hookline_control::StartError;
 use hookline_dispatcher::DispatcherError;
 use hookline_event_log::OpenError;
-use hookline_ingest::DirectoryFileError;
+use hookline_ingest::{DirectoryFileError, Tls};
 use hookline_listener::{HandOverError, HandedOver};
 use key::KeyError;
 use roles::Roles;
 use run::{RunError, Start};
+use telemetry::Signals;
 
 /// Payment callbacks in, signed webhooks out.
 #[derive(Debug, Parser)]
@@ -91,6 +93,9 @@ struct ConfigFile {
     config: Option<PathBuf>,
 }
 
+/// How long threads that block may keep the process at its end.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
 /// Exit statuses, as sysexits.h names them.
 mod exit {
     pub(super) const UNAVAILABLE: u8 = 69;
@@ -111,7 +116,7 @@ fn main() -> ExitCode {
             return fail(&anyhow::Error::new(error).context("failed to start the runtime"), exit::SOFTWARE);
         }
     };
-    match arguments.command {
+    let ended = match arguments.command {
         Command::Run(file) => runtime.block_on(run_command(file, Roles::All, handed_over)),
         Command::Ingest(file) => runtime.block_on(run_command(file, Roles::Ingest, handed_over)),
         Command::Dispatcher { file, until_drained } => {
@@ -130,7 +135,10 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),
         Command::Simulate(arguments) => runtime.block_on(simulate::run(arguments)),
         Command::VerifyReceiver(arguments) => runtime.block_on(verify_receiver::run(arguments)),
-    }
+    };
+    // What still blocks there is wanted by nobody, and a disk or a cluster that does not answer would block for ever.
+    runtime.shutdown_timeout(LAST_WAIT);
+    ended
 }
 
 async fn run_command(
@@ -138,6 +146,13 @@ async fn run_command(
     roles: Roles,
     handed_over: Result<HandedOver, HandOverError>,
 ) -> ExitCode {
+    // Before anything that takes a while: until then a signal kills, or passes the first process of a container by.
+    let Signals { stop, hangups } = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            return fail(&anyhow::Error::new(error).context("failed to listen for signals"), exit::SOFTWARE);
+        }
+    };
     let config = match Config::load(file.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail_config(error),
@@ -146,8 +161,8 @@ async fn run_command(
     let ran = async {
         let metrics = telemetry::init_metrics(&lines)?;
         let handed_over = handed_over.map_err(RunError::HandedOver)?;
-        let start = Start { config, file: file.config, roles, handed_over, metrics, logs: filter };
-        run::run(start, telemetry::stop_signal()).await?;
+        let start = Start { config, file: file.config, roles, handed_over, metrics, logs: filter, hangups };
+        run::run(start, stop.asked()).await?;
         anyhow::Ok(())
     };
     let ran = ran.await;
@@ -222,6 +237,10 @@ fn check_config(file: ConfigFile) -> ExitCode {
         Ok(config) => {
             for warning in &config.warnings {
                 println!("warning: {warning}");
+            }
+            // Here alone: the other roles are given the same file, and not the edge's key.
+            if let Some(Err(error)) = config.ingest.tls.as_ref().map(Tls::check) {
+                return fail(&anyhow::Error::new(error).context("ingest.tls"), exit::CONFIG);
             }
             println!("the configuration is good");
             ExitCode::SUCCESS

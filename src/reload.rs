@@ -5,18 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hookline_ingest::Tls;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::{Readiness, have_started};
 use crate::config::{Config, Sections};
 use crate::key::Keys;
 use crate::registered::Configured;
 use crate::service_manager;
 use crate::telemetry::LogFilter;
-
-/// How often the configuration was read again.
-const RELOADS: &str = "hookline_reloads_total";
+use crate::telemetry::process::RELOADS;
 
 /// What changes while the process runs.
 pub(crate) struct Reload {
@@ -32,6 +31,12 @@ pub(crate) struct Reload {
     pub(crate) tls: Option<Tls>,
     /// Which log lines are written.
     pub(crate) filter: LogFilter,
+    /// Whether there is an edge: nobody else has its certificate.
+    pub(crate) has_edge: bool,
+    /// The roles by name: a process that has not started has nothing to tell of reloads.
+    pub(crate) roles: Arc<[(&'static str, Readiness)]>,
+    /// SIGHUPs.
+    pub(crate) hangups: Signal,
     /// Whether there is a control plane: it keeps the gateways and webhooks of the start.
     pub(crate) has_control: bool,
 }
@@ -39,25 +44,24 @@ pub(crate) struct Reload {
 impl Reload {
     /// Reads everything again at every SIGHUP, until `end`. A file with a problem changes nothing, and does not keep the
     /// others from being read.
-    pub(crate) async fn follow(self, end: CancellationToken) {
-        let mut hangups = match signal(SignalKind::hangup()) {
-            Ok(hangups) => hangups,
-            Err(error) => {
-                tracing::warn!(%error, "failed to listen for SIGHUP: nothing changes but by a restart");
-                return end.cancelled().await;
-            }
-        };
+    pub(crate) async fn follow(mut self, end: CancellationToken) {
         loop {
             tokio::select! {
                 () = end.cancelled() => return,
-                Some(()) = hangups.recv() => {}
+                Some(()) = self.hangups.recv() => {}
             }
-            service_manager::reloading();
+            // Until then it is not ready, and must not say so.
+            let has_started = have_started(&self.roles);
+            if has_started {
+                service_manager::reloading();
+            }
             // First, so that whoever seals with a new key finds nobody who can't open it.
             let are_good = [self.read_keys(), self.read_configuration()];
             let outcome = if are_good == [true, true] { "ok" } else { "failed" };
             metrics::counter!(RELOADS, "outcome" => outcome).increment(1);
-            service_manager::reloaded();
+            if has_started {
+                service_manager::reloaded();
+            }
         }
     }
 
@@ -104,6 +108,7 @@ impl Reload {
 
     fn read_certificate(&self, config: &Config) -> bool {
         match (&self.tls, &config.ingest.tls) {
+            _ if !self.has_edge => true,
             (None, None) => true,
             (Some(tls), Some(settings)) => {
                 let read = tls.read_again(settings);

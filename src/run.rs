@@ -10,12 +10,14 @@
 //! 2. The dispatcher finishes what is in flight (that may take `dispatcher.drain_timeout`), the control plane too. Over
 //!    a log that others share the edge stays for `ingest.drain_delay` at least, until load balancers have seen 1. What
 //!    it appends behind the dispatcher's last commit is in the log, and whoever delivers next reads it there.
-//! 3. The edge accepts no more, and finishes what it has. From here on nobody is answered, until the next process is
-//!    ready: this is the gap, and nothing slow is in it.
+//! 3. The edge accepts no more, and finishes what it has: who is still sending a body has two seconds for the rest of
+//!    it, and what is being appended then ends with the log, after `ingest.answer_timeout` at the latest. From here on
+//!    nobody is answered, until the next process is ready: this is the gap.
 //! 4. The log is closed and unlocked; the process ends.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 use hookline_control::{ControlPlane, Parts, StartError, WebhookLimits};
 use hookline_dispatcher::{Dispatcher, DispatcherError};
-use hookline_event_log::embedded::EmbeddedLog;
+use hookline_event_log::embedded::{Backups, EmbeddedLog};
 use hookline_event_log::kafka::KafkaLog;
 use hookline_event_log::{Log, LogFailure, OpenError, ReadError};
 use hookline_history::History;
@@ -33,6 +35,7 @@ use hookline_registry::FollowError;
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::time::Clock;
 use tokio::net::TcpListener;
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,7 +48,7 @@ use crate::log::{self, Backend};
 use crate::registered::{self, Configured, Delivers, Told};
 use crate::reload::Reload;
 use crate::roles::{EDGE_DRAIN, Role, Roles, Turn, first_end};
-use crate::service_manager;
+use crate::service_manager::{self, Heartbeat};
 use crate::telemetry::{LogFilter, Metrics};
 
 /// Why the process ended other than by being asked to.
@@ -108,6 +111,8 @@ pub(crate) struct Start {
     pub(crate) handed_over: HandedOver,
     pub(crate) metrics: Metrics,
     pub(crate) logs: LogFilter,
+    /// SIGHUPs, from the first moment on.
+    pub(crate) hangups: Signal,
 }
 
 impl Start {
@@ -144,7 +149,7 @@ async fn run_over<L: Backend>(
     start: Start,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let Start { config, file, roles, handed_over, metrics, logs } = start;
+    let Start { config, file, roles, handed_over, metrics, logs, hangups } = start;
     let clock = Clock::start();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -153,18 +158,33 @@ async fn run_over<L: Backend>(
     let outgoing = if roles.have_dispatcher() { config.dispatcher.max_attempts } else { 0 };
     limits::raise_open_files(incoming + outgoing);
     let sealer = key(&config.keys)?;
-    let log: L = log::open(options, clock).await?;
+    let mut stop = pin!(stop);
+    let log: L = tokio::select! {
+        opened = log::open(options, clock) => opened?,
+        // Nothing was begun. It may take for ever: over Kafka until the cluster answers.
+        () = &mut stop => {
+            tracing::info!("stopping: the log was not open yet");
+            return Ok(());
+        }
+    };
     let drain_delay = if L::IS_SHARED { config.ingest.drain_delay } else { Duration::ZERO };
     let prepared = Prepared::new(&log, config, roles, &handed_over, sealer, clock).await?;
-    let running = prepared.start(&log, clock, metrics, (file, logs))?;
-    let ended = tokio::select! {
-        biased;
-        // Nothing may be written any more: there is nothing to drain into.
-        failure = log.failed() => return Err(failure.into()),
-        ended = running.until(stop, drain_delay) => ended,
+    let (running, heartbeat) = prepared.start(&log, clock, metrics, (file, logs, hangups))?;
+    let readiness = Arc::clone(&running.readiness);
+    let running = async {
+        let ended = tokio::select! {
+            biased;
+            // Nothing may be written any more: there is nothing to drain into.
+            failure = log.failed() => return Err(failure.into()),
+            ended = running.until(stop, drain_delay) => ended,
+        };
+        log.close().await;
+        ended
     };
-    log.close().await;
-    ended
+    tokio::select! {
+        ended = running => ended,
+        never = service_manager::follow(readiness, heartbeat) => match never {},
+    }
 }
 
 /// The roles with all that the system may refuse them, the addresses above all. Nothing runs yet.
@@ -239,8 +259,8 @@ impl<L: Backend> Prepared<L> {
         log: &L,
         clock: Clock,
         mut metrics: Metrics,
-        (file, filter): (Option<PathBuf>, LogFilter),
-    ) -> Result<Running, RunError> {
+        (file, filter, hangups): (Option<PathBuf>, LogFilter, Signal),
+    ) -> Result<(Running, Heartbeat), RunError> {
         self.tell_addresses()?;
         let tasks = TaskTracker::new();
         let (mut roles, mut readiness) = (Vec::new(), Vec::<(_, Readiness)>::new());
@@ -254,7 +274,7 @@ impl<L: Backend> Prepared<L> {
         let delivers = if self.dispatcher.is_some() { Delivers::Yes } else { Delivers::No };
         let endpoints = self.dispatcher.as_ref().map(Dispatcher::endpoints);
         let heartbeat = self.dispatcher.as_ref().map(Dispatcher::heartbeat);
-        let heartbeat = Box::new(move || heartbeat.as_ref().and_then(|heartbeat| heartbeat()));
+        let heartbeat: Heartbeat = Box::new(move || heartbeat.as_ref().and_then(|heartbeat| heartbeat()));
         if let Some(endpoints) = endpoints.clone() {
             metrics.add(move || endpoints.metrics());
         }
@@ -264,7 +284,7 @@ impl<L: Backend> Prepared<L> {
         }
         let reseal = self.control.as_ref().map(resealing);
         let reconcile = self.control.as_ref().map(reconciling);
-        let has_control = self.control.is_some();
+        let (has_edge, has_control) = (drain_edge.is_some(), self.control.is_some());
         if let Some(control) = self.control {
             readiness.push((admin::CONTROL, Box::new(control.readiness())));
             let look = control.metrics();
@@ -284,17 +304,30 @@ impl<L: Backend> Prepared<L> {
             roles: Arc::clone(&readiness),
             stopping: stopping.clone(),
             metrics,
+            page: Arc::default(),
             endpoints,
             payments: Payments { reconcile, ..self.payments },
             sealing: Sealing { keys: self.keys.clone(), reseal },
             backups: log.backups(),
         };
         let (sections, keys, configured) = (self.sections, self.keys, self.configured);
-        let reload = Reload { file, sections, keys, configured, tls, filter, has_control };
+        let reload = Reload {
+            file,
+            sections,
+            keys,
+            configured,
+            tls,
+            filter,
+            has_edge,
+            roles: Arc::clone(&readiness),
+            hangups,
+            has_control,
+        };
         tasks.spawn(reload.follow(admin_stop.clone()));
-        tasks.spawn(service_manager::follow(readiness, heartbeat, admin_stop.clone()));
         tasks.spawn(admin.serve(self.admin, self.socket, admin_stop.clone()));
-        Ok(Running { roles, drain_edge, stopping, admin_stop, tasks })
+        let running =
+            Running { roles, readiness, drain_edge, backups: log.backups(), stopping, admin_stop, tasks };
+        Ok((running, heartbeat))
     }
 
     fn tell_addresses(&self) -> Result<(), RunError> {
@@ -359,7 +392,7 @@ async fn prepare_control<L: Log>(
 async fn bind_socket(path: &Path) -> Option<AdminSocket> {
     let bound = AdminSocket::bind(path).await;
     let warn = |error: &std::io::Error| {
-        tracing::warn!(path = %path.display(), %error, "no admin socket: `hookline dead-letters`, `trace` and `rotate-key` can't ask this process (admin.socket says where it is)");
+        tracing::warn!(path = %path.display(), %error, "no admin socket: `hookline dead-letters`, `trace`, `reconcile`, `rotate-key`, `backup` and `ready` can't ask this process (admin.socket says where it is)");
     };
     bound.inspect_err(warn).ok()
 }
@@ -390,6 +423,10 @@ type DrainEdge = Box<dyn Fn() + Send + Sync>;
 /// The roles, running.
 struct Running {
     roles: Vec<Role>,
+    /// The same by name.
+    readiness: Arc<[(&'static str, Readiness)]>,
+    /// Broken off once the process stops.
+    backups: Option<Backups>,
     /// None, where there is no edge.
     drain_edge: Option<DrainEdge>,
     /// Cancelled once the process is not ready any more.
@@ -411,6 +448,9 @@ impl Running {
         };
         self.stopping.cancel();
         service_manager::stopping();
+        if let Some(backups) = &self.backups {
+            backups.break_off();
+        }
         let stay = async {
             if let Some(drain) = &self.drain_edge {
                 drain();

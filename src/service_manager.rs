@@ -1,11 +1,11 @@
 //! What the service manager is told: ready, stopping, reloading, alive. systemd's protocol; where nobody asked for it
 //! (`NOTIFY_SOCKET`), nothing happens.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Readiness, have_started};
 
@@ -16,23 +16,14 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// of which this task's runtime says nothing.
 pub(crate) type Heartbeat = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 
-/// Tells that the process has started once it has, and from then on, if it is watched, that it is alive, until `end`.
-pub(crate) async fn follow(
-    roles: Arc<[(&'static str, Readiness)]>,
-    heartbeat: Heartbeat,
-    end: CancellationToken,
-) {
-    let telling = async {
-        while !have_started(&roles) {
-            tokio::time::sleep(LOOK_INTERVAL).await;
-        }
-        tell(&[NotifyState::Ready]);
-        keep_watchdog(heartbeat).await;
-    };
-    tokio::select! {
-        () = telling => {}
-        () = end.cancelled() => {}
+/// Tells that the process has started once it has, and from then on, if it is watched, that it is alive: until it ends,
+/// which may take longer than it is watched for. Never ends.
+pub(crate) async fn follow(roles: Arc<[(&'static str, Readiness)]>, heartbeat: Heartbeat) -> Infallible {
+    while !have_started(&roles) {
+        tokio::time::sleep(LOOK_INTERVAL).await;
     }
+    tell(&[NotifyState::Ready]);
+    keep_watchdog(heartbeat).await
 }
 
 /// The process stops.
@@ -55,7 +46,7 @@ pub(crate) fn reloaded() {
 
 /// Four times as often as it has to be told, as long as the dispatcher turns: one that was busy for a moment has not
 /// missed its time. Never ends.
-async fn keep_watchdog(heartbeat: Heartbeat) {
+async fn keep_watchdog(heartbeat: Heartbeat) -> Infallible {
     let Some(within) = sd_notify::watchdog_enabled().filter(|within| !within.is_zero()) else {
         return std::future::pending().await;
     };

@@ -6,17 +6,18 @@ mod filter;
 mod lines;
 mod page;
 pub(crate) mod process;
+mod signals;
 
 use anyhow::Context;
 use hookline_telemetry::{Metric, describe};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-use tokio::signal::unix::{SignalKind, signal};
 
-pub(crate) use filter::LogFilter;
+pub(crate) use filter::{LogFilter, problem_of_filter};
 #[cfg(test)]
 pub(crate) use lines::Dropped;
 pub(crate) use lines::Lines;
 pub(crate) use page::Metrics;
+pub(crate) use signals::Signals;
 
 /// Buckets in seconds, from well under a millisecond to a day.
 const SECONDS: [f64; 22] = [
@@ -80,20 +81,6 @@ fn tables() -> impl Iterator<Item = Table> {
         },
     ]
     .into_iter()
-}
-
-/// Resolves at SIGTERM or SIGINT.
-pub(crate) async fn stop_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("failed to listen for signals; only SIGKILL stops this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use hookline_schemas::notification::{
 use hookline_schemas::time::Clock;
 use http::{HeaderMap, Request, header};
 use hyper::body::Body;
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
 use crate::answer::{Accepted, Refusal};
@@ -31,6 +32,11 @@ use crate::settings::Settings;
 use crate::source::{self, FailureLimit};
 use crate::tls::Tls;
 use crate::verify::{Unverified, VerifiedNotification, verify};
+
+/// How long it goes on at the end while somebody is connected. With his next answer he hears that his connection ends;
+/// closed at once, it might end under a request that is on its way. Who asks more rarely is hardly about to. After that,
+/// whoever has begun a request has as long for the rest of it.
+pub(crate) const LAST_CALL: Duration = Duration::from_secs(2);
 
 /// The largest event, encoded, in bytes.
 const MAX_EVENT: usize = 768 * 1024;
@@ -51,6 +57,8 @@ pub(crate) struct Edge<L: Log> {
     pub(crate) tls: Option<Tls>,
     /// Each answer is the last one on its connection.
     pub(crate) is_draining: AtomicBool,
+    /// Cancelled once nobody is accepted any more.
+    pub(crate) end: CancellationToken,
     pub(crate) clock: Clock,
 }
 
@@ -68,6 +76,12 @@ impl<L: Log> Edge<L> {
         self.is_draining.load(Ordering::Relaxed)
     }
 
+    /// Resolves once nobody has been accepted for so long that whoever is still sending holds up the next process.
+    async fn last_call_is_over(&self) {
+        self.end.cancelled().await;
+        tokio::time::sleep(LAST_CALL).await;
+    }
+
     fn verify(&self, unverified: Unverified<'_>) -> Result<VerifiedNotification, Refusal> {
         let gateways = self.gateways.load();
         let gateways = gateways.as_deref().ok_or(Refusal::NotReady)?;
@@ -75,12 +89,11 @@ impl<L: Log> Edge<L> {
     }
 }
 
-/// Takes one request, whose head was there at `began`, to its answer.
+/// Takes one request, whose head is there, to its answer.
 pub(crate) async fn accept<L, B>(
     edge: &Edge<L>,
     request: Request<B>,
     peer: IpAddr,
-    began: Duration,
 ) -> Result<Accepted, Refusal>
 where
     L: Log,
@@ -94,13 +107,17 @@ where
     }
     let limit = max_body(&edge.settings, &route);
     let permit = edge.admission.try_admit(&route, content_length(&head.headers), limit)?;
-    let body = body::read(body, &permit, edge.settings.body_timeout).await?;
+    let body = tokio::select! {
+        biased;
+        body = body::read(body, &permit, edge.settings.body_timeout) => body?,
+        () = edge.last_call_is_over() => return Err(Refusal::SlowBody),
+    };
 
     let source = source::address_of(peer, &head.headers, &edge.settings.trusted_proxies);
     let unverified = Unverified { route, format, headers: &head.headers, body, source };
     let notification = edge.verify(unverified)?;
 
-    notification.gateway().tally(&edge.tallies).verified(edge.clock.at(began));
+    notification.gateway().tally(&edge.tallies).verified(edge.clock.wall());
 
     let answer = answer(edge, &notification);
     tokio::time::timeout(edge.settings.answer_timeout, answer).await.unwrap_or(Err(Refusal::DeadlinePassed))
@@ -187,8 +204,7 @@ async fn append<L: Log>(
     if record.len() > MAX_EVENT {
         return quarantine(edge, notification, kind, "the event is too large".to_owned()).await;
     }
-    let taken_at = edge.appender.append(&event, record.into(), top_up, &edge.directory).await?;
-    edge.metrics.taken(taken_at.saturating_sub(began));
+    let taken_at = edge.appender.append(&event, record.into(), top_up, &edge.directory, began).await?;
     Ok(Accepted::Appended { taken_at })
 }
 

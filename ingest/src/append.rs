@@ -12,6 +12,7 @@ use hookline_schemas::delivery::encode;
 use hookline_schemas::event::{Event, EventType, partition_key};
 use hookline_schemas::payload::EventData;
 use hookline_schemas::time::Clock;
+use metrics::Histogram;
 
 use crate::answer::Refusal;
 use crate::directory::{Directory, EDGE_EPOCH};
@@ -21,27 +22,32 @@ pub(crate) struct Appender<L: Log> {
     events: L::Journal,
     top_ups: L::Table,
     clock: Clock,
+    wait_seconds: Histogram,
 }
 
 impl<L: Log> Appender<L> {
-    pub(crate) fn new(log: &L, clock: Clock) -> Self {
-        Self { events: log.journal(JournalName::Events), top_ups: log.table(TableName::TopUps), clock }
+    /// The histogram takes how long the log makes events wait.
+    pub(crate) fn new(log: &L, clock: Clock, wait_seconds: Histogram) -> Self {
+        let (events, top_ups) = (log.journal(JournalName::Events), log.table(TableName::TopUps));
+        Self { events, top_ups, clock, wait_seconds }
     }
 
     /// Appends the event, encoded as `record`. A payment received, or a hold, for a top-up marks it as paid: the mark is handed to
     /// the log right behind the event, so one sync covers both, and a second payment is refused at Check. Returns when
-    /// the log had taken the event, by the steady clock.
+    /// the log had taken the event, by the steady clock; from `began` until then it has waited, whatever becomes of it.
     pub(crate) async fn append(
         &self,
         event: &Event,
         record: Bytes,
         top_up: Option<(DirectoryKey, TopUp)>,
         directory: &Directory,
+        began: Duration,
     ) -> Result<Duration, Refusal> {
         let key = partition_key(event);
         let partition = partition_of(key.as_bytes(), self.events.partitions());
         let appending = self.events.append(partition, key.into(), record).await.map_err(refusal)?;
         let taken_at = self.clock.elapsed();
+        self.wait_seconds.record(taken_at.saturating_sub(began));
         let paid = top_up.filter(|(_, top_up)| !top_up.paid && pays(event, top_up));
         let marking = match paid {
             Some((key, top_up)) => {

@@ -2,7 +2,7 @@
 //! was ever told of, so that one that is gone would look silent for ever: these two families are written out at each
 //! look, from the gateways that there are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,7 +22,7 @@ const OTHERS: &str = "other";
 pub(crate) const GATEWAY_NOTIFICATIONS: Metric = Metric::counter(
     "hookline_ingest_gateway_notifications_total",
     &["gateway"],
-    "Verified notifications, by gateway: the first 2000 by name, the rest together as other",
+    "Verified notifications, by gateway: of 2000, the rest together as other; a place is kept",
 );
 
 pub(crate) const GATEWAY_LAST_NOTIFICATION: Metric = Metric::gauge(
@@ -49,46 +49,82 @@ impl Tally {
     fn notifications(&self) -> u64 {
         self.notifications.load(Ordering::Relaxed)
     }
+
+    /// What was counted since this was asked last.
+    fn take(&self) -> u64 {
+        self.notifications.swap(0, Ordering::Relaxed)
+    }
 }
 
 /// The tallies of the gateways that something has come for; they outlive the snapshots of the gateways.
 #[derive(Debug, Default)]
-pub(crate) struct Tallies(Mutex<HashMap<GatewayId, Arc<Tally>>>);
+pub(crate) struct Tallies(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    all: HashMap<GatewayId, Arc<Tally>>,
+    /// Those that have series of their own, until they are gone: what another gateway's coming and going moved
+    /// between series would let counters fall.
+    placed: HashSet<GatewayId>,
+    /// What came for those without, ever; none, as long as everybody had a place.
+    others: Option<u64>,
+}
+
+impl State {
+    /// Forgets what is gone, gives places that are free, the first by name first, and takes what came for the rest.
+    fn settle(&mut self, gateways: &Gateways, sorted: &[&GatewayId]) {
+        let Self { all, placed, others } = self;
+        let is_there = |id: &GatewayId| gateways.find(id.as_str()).is_some();
+        all.retain(|id, _| is_there(id) || !placed.contains(id));
+        placed.retain(is_there);
+        for id in sorted {
+            if placed.len() == MOST {
+                break;
+            }
+            placed.insert(GatewayId::clone(id));
+        }
+        let without = all.iter().filter(|(id, _)| !placed.contains(*id));
+        let came: u64 = without.map(|(_, tally)| tally.take()).sum();
+        if came > 0 || placed.len() < sorted.len() {
+            *others = Some(others.unwrap_or_default() + came);
+        }
+        all.retain(|id, _| is_there(id));
+    }
+}
 
 impl Tallies {
     /// The tally of a gateway.
     pub(crate) fn of(&self, gateway: &GatewayId) -> Arc<Tally> {
-        Arc::clone(self.all().entry(gateway.clone()).or_default())
+        Arc::clone(self.state().all.entry(gateway.clone()).or_default())
     }
 
     /// Both families, and forgets what belongs to gateways that are gone.
     pub(crate) fn render(&self, gateways: &ArcSwapOption<Gateways>) -> String {
-        let mut all = self.all();
+        let mut state = self.state();
         // Loaded under the lock: a gateway that an earlier snapshot lacks may have its tally by now.
         let Some(gateways) = gateways.load_full() else { return String::new() };
         let mut ids: Vec<&GatewayId> = gateways.iter().map(|gateway| &gateway.id).collect();
         ids.sort_unstable_by_key(|id| id.as_str());
-        all.retain(|id, _| gateways.find(id.as_str()).is_some());
-        let notifications = |id: &GatewayId| all.get(id).map_or(0, |tally| tally.notifications());
-        let (own, others) = ids.split_at(ids.len().min(MOST));
+        state.settle(&gateways, &ids);
+        ids.retain(|id| state.placed.contains(*id));
+        let notifications = |id: &GatewayId| state.all.get(id).map_or(0, |tally| tally.notifications());
         let mut page = Page::default();
         page.family(&GATEWAY_NOTIFICATIONS);
-        for id in own {
+        for id in &ids {
             page.sample(&GATEWAY_NOTIFICATIONS, &[id.as_str()], notifications(id));
         }
-        if !others.is_empty() {
-            let together: u64 = others.iter().map(|id| notifications(id)).sum();
+        if let Some(together) = state.others {
             page.sample(&GATEWAY_NOTIFICATIONS, &[OTHERS], together);
         }
         page.family(&GATEWAY_LAST_NOTIFICATION);
-        for (id, tally) in own.iter().filter_map(|id| all.get_key_value(*id)) {
+        for (id, tally) in ids.iter().filter_map(|id| state.all.get_key_value(*id)) {
             let seconds = Timestamp(tally.last.load(Ordering::Relaxed)).unix_seconds();
             page.sample(&GATEWAY_LAST_NOTIFICATION, &[id.as_str()], seconds);
         }
         page.into_text()
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<GatewayId, Arc<Tally>>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         // Nothing between lock and unlock can be left half-done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,7 +185,7 @@ mod tests {
         assert!(!text.contains("timestamp_seconds{gateway=\"gw_b\"}"), "nothing came: {text}");
         let text = tallies.render(&gateways(&["gw_b".to_owned()]));
         assert!(!text.contains("gw_a"), "gone: {text}");
-        assert!(tallies.all().is_empty(), "and forgotten");
+        assert!(tallies.state().all.is_empty(), "and forgotten");
     }
 
     #[test]
@@ -165,5 +201,31 @@ mod tests {
         assert_eq!(samples(GATEWAY_NOTIFICATIONS.name), MOST + 1);
         assert_eq!(samples(GATEWAY_LAST_NOTIFICATION.name), MOST);
         assert!(text.contains("hookline_ingest_gateway_notifications_total{gateway=\"other\"} 10\n"));
+    }
+
+    #[test]
+    fn the_rest_together_never_falls_and_a_place_is_kept() {
+        let tallies = Tallies::default();
+        let names: Vec<String> = (0..MOST + 2).map(|number| format!("gw_{number:05}")).collect();
+        let (last, placed) = (format!("gw_{:05}", MOST + 1), format!("gw_{:05}", MOST - 1));
+        let told = |text: &str, name: &str| {
+            let begin = format!("{}{{gateway=\"{name}\"}} ", GATEWAY_NOTIFICATIONS.name);
+            text.lines().find_map(|line| line.strip_prefix(&begin).map(str::to_owned))
+        };
+        let first = gateways(&names);
+        tallies.render(&first);
+        for name in [&last, &last, &placed] {
+            verify(&first, &tallies, name, 1_000);
+        }
+        let text = tallies.render(&first);
+        assert_eq!(told(&text, OTHERS).as_deref(), Some("2"));
+        let with_another = [vec!["gw_!".to_owned()], names.clone()].concat();
+        let text = tallies.render(&gateways(&with_another));
+        assert_eq!(told(&text, &placed).as_deref(), Some("1"), "who comes first by name takes no place");
+        assert_eq!(told(&text, "gw_!"), None);
+        let few = gateways(std::slice::from_ref(&last));
+        verify(&few, &tallies, &last, 2_000);
+        let text = tallies.render(&few);
+        assert_eq!((told(&text, OTHERS).as_deref(), told(&text, &last).as_deref()), (Some("2"), Some("1")));
     }
 }

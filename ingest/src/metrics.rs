@@ -18,6 +18,7 @@ const CHECKS: &str = "hookline_ingest_checks_total";
 const CONFLICTS: &str = "hookline_ingest_type_conflicts_total";
 const ANSWER_SECONDS: &str = "hookline_ingest_answer_seconds";
 const CONNECTIONS: &str = "hookline_ingest_connections";
+const CONNECTIONS_MAX: &str = "hookline_ingest_connections_max";
 const APPEND_WAIT_SECONDS: &str = "hookline_ingest_append_wait_seconds";
 const APPEND_SECONDS: &str = "hookline_ingest_append_seconds";
 const PERMITS_IN_USE: &str = "hookline_ingest_permits_in_use";
@@ -46,12 +47,18 @@ pub const METRICS: &[Metric] = &[
         "From the head of a request to its answer, by path: check or append",
     ),
     Metric::gauge(CONNECTIONS, &[], "Open connections"),
+    Metric::gauge(CONNECTIONS_MAX, &[], "Open connections that there may be: ingest.max_connections"),
     Metric::histogram(
         APPEND_WAIT_SECONDS,
         &[],
-        "From an event's beginning until the log had taken it: longer than a moment is backpressure",
+        "From an event's beginning until the log had taken it: longer than a moment is backpressure. What it did not \
+         take in ingest.answer_timeout is not in here, but among the answers",
     ),
-    Metric::histogram(APPEND_SECONDS, &[], "From there until the event was durable, and answered"),
+    Metric::histogram(
+        APPEND_SECONDS,
+        &[],
+        "From there until the event was durable, and answered; of those alone that were appended",
+    ),
     Metric::gauge(
         PERMITS_IN_USE,
         &["kind"],
@@ -88,7 +95,8 @@ pub(crate) struct EdgeMetrics {
     check_seconds: Histogram,
     /// From the head to the answer.
     appended_seconds: Histogram,
-    append_wait_seconds: Histogram,
+    /// From an event's beginning until the log had taken it.
+    pub(crate) append_wait_seconds: Histogram,
     append_seconds: Histogram,
     /// Open connections.
     pub(crate) connections: Gauge,
@@ -102,7 +110,9 @@ pub(crate) struct EdgeMetrics {
 }
 
 impl EdgeMetrics {
-    pub(crate) fn new() -> Self {
+    /// With so many connections at most.
+    pub(crate) fn new(max_connections: usize) -> Self {
+        gauge!(CONNECTIONS_MAX).set(as_value(max_connections as u64));
         let of_type = |kind: NotificationType| (kind, counter!(VERIFIED, "type" => kind.as_str()));
         let of_refusal =
             |refusal: Refusal| (refusal.label(), counter!(ANSWERS, "outcome" => refusal.label()));
@@ -139,11 +149,6 @@ impl EdgeMetrics {
     /// A Check held the fields of a made payment.
     pub(crate) fn type_conflict(&self) {
         self.conflicts.increment(1);
-    }
-
-    /// The log took an event after this long.
-    pub(crate) fn taken(&self, waited: Duration) {
-        self.append_wait_seconds.record(waited);
     }
 
     /// What is measured when somebody looks: no request pays for it.

@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::{Edge, accept};
+use crate::accept::{Edge, LAST_CALL, accept};
 use crate::admission::Admission;
 use crate::answer::respond;
 use crate::append::Appender;
@@ -36,10 +36,6 @@ use crate::tls::{Tls, TlsError};
 
 /// The head of a request may be this long.
 const MAX_HEAD: usize = 16 * 1024;
-
-/// How long it goes on at the end while somebody is connected. With his next answer he hears that his connection ends;
-/// closed at once, it might end under a request that is on its way. Who asks more rarely is hardly about to.
-const LAST_CALL: Duration = Duration::from_secs(2);
 
 /// Between two looks at whether it is ready.
 const READY_INTERVAL: Duration = Duration::from_millis(2);
@@ -83,17 +79,19 @@ impl<L: Log> Ingest<L> {
         clock: Clock,
     ) -> Result<Self, StartError> {
         let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
+        let metrics = EdgeMetrics::new(settings.max_connections);
         let edge = Edge {
             gateways,
             directory: Arc::new(Directory::default()),
             admission: Admission::new(&settings),
             failures: FailureLimit::new(settings.max_signature_failures, clock),
-            appender: Appender::new(&log, clock),
+            appender: Appender::new(&log, clock, metrics.append_wait_seconds.clone()),
             quarantine: Quarantine::new(&log, sealer),
-            metrics: EdgeMetrics::new(),
+            metrics,
             tallies: Tallies::default(),
             tls,
             is_draining: AtomicBool::new(false),
+            end: CancellationToken::new(),
             clock,
             settings,
         };
@@ -151,7 +149,7 @@ impl<L: Log> Ingest<L> {
     ///
     /// If a table that Check needs can't be followed any more: what it answers would grow old.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ReadError> {
-        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let (tasks, end) = (TaskTracker::new(), self.edge.end.clone());
         let clients = follow(self.log.clone(), TableName::Clients, Arc::clone(&self.edge.directory));
         let top_ups = follow(self.log.clone(), TableName::TopUps, Arc::clone(&self.edge.directory));
         let until_ready = shutdown.run_until_cancelled(until_ready(&self.edge));
@@ -232,7 +230,7 @@ where
     let asked = Asked::default();
     let service = service_fn(|request| async move {
         let began = edge.clock.elapsed();
-        let outcome = accept(edge, request, peer, began).await;
+        let outcome = accept(edge, request, peer).await;
         edge.metrics.answered(outcome, began, edge.clock.elapsed());
         let mut response = respond(outcome);
         if edge.is_draining() {

@@ -97,6 +97,15 @@ impl Tls {
         Ok(Self(Arc::new(Shared { current: ArcSwap::from_pointee(identity.config), expiry })))
     }
 
+    /// Whether the files hold a certificate with its key.
+    ///
+    /// # Errors
+    ///
+    /// If they don't.
+    pub fn check(settings: &TlsSettings) -> Result<(), TlsError> {
+        Identity::read(settings).map(drop)
+    }
+
     /// Reads the files again: whoever connects from now on sees what they hold.
     ///
     /// # Errors

@@ -98,9 +98,12 @@ impl NoAnswer {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Kafka => StatusCode::NOT_FOUND,
-            Self::Backup(BackupError::Busy | BackupError::Exists { .. } | BackupError::Unfinished { .. }) => {
-                StatusCode::CONFLICT
-            }
+            Self::Backup(
+                BackupError::Busy
+                | BackupError::Exists { .. }
+                | BackupError::MountPoint { .. }
+                | BackupError::Unfinished { .. },
+            ) => StatusCode::CONFLICT,
             Self::Backup(BackupError::NoSpace { .. }) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Backup(BackupError::Write { .. } | BackupError::Read(_)) => {
                 StatusCode::INTERNAL_SERVER_ERROR

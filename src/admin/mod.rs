@@ -27,6 +27,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -62,6 +63,8 @@ pub(crate) struct Admin<L: Log> {
     pub(crate) stopping: CancellationToken,
     /// The metrics.
     pub(crate) metrics: Metrics,
+    /// Held while the page of metrics is made.
+    pub(crate) page: Arc<Mutex<()>>,
     /// The dispatcher's endpoints, where there is one.
     pub(crate) endpoints: Option<Endpoints>,
     /// What is told at the socket alone.
@@ -147,7 +150,7 @@ impl<L: Log> Admin<L> {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, door: Door) -> Response<Full<Bytes>> {
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>, door: Door) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let (method, path) = (&head.method, head.uri.path());
         let is_read = matches!(*method, Method::GET | Method::HEAD);
@@ -157,10 +160,7 @@ impl<L: Log> Admin<L> {
             }
             "/livez" => Answer::text(StatusCode::OK, "alive\n"),
             "/readyz" => self.readiness(),
-            "/metrics" => {
-                let body = self.metrics_page();
-                Answer { status: StatusCode::OK, content_type: "text/plain; version=0.0.4", body }
-            }
+            "/metrics" => self.metrics().await,
             _ if path == endpoints::PATH || path.starts_with("/webhooks/") => {
                 endpoints::answer(self.endpoints.as_ref(), method, path).await
             }
@@ -188,6 +188,21 @@ impl<L: Log> Admin<L> {
         *response.status_mut() = status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         response
+    }
+
+    /// Made one at a time, and where it keeps no edge from answering: with many gateways it takes a while.
+    async fn metrics(self: &Arc<Self>) -> Answer {
+        let alone = Arc::clone(&self.page).lock_owned().await;
+        let admin = Arc::clone(self);
+        let made = tokio::task::spawn_blocking(move || {
+            let page = admin.metrics_page();
+            drop(alone);
+            page
+        });
+        match made.await {
+            Ok(body) => Answer { status: StatusCode::OK, content_type: "text/plain; version=0.0.4", body },
+            Err(_) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be told\n"),
+        }
     }
 
     fn metrics_page(&self) -> String {

@@ -31,6 +31,7 @@ pub(crate) use sections::Sections;
 use webhooks::WebhookConfig;
 
 use crate::key::KeySource;
+use crate::telemetry::problem_of_filter;
 
 /// The defaults; also the reference.
 const DEFAULTS: &str = include_str!("../../hookline.default.toml");
@@ -167,7 +168,9 @@ impl Config {
         let control = control::check(figment, &mut problems, &mut warnings);
         let sealing = section::<SealingConfig>(figment, "sealing", &mut problems);
         let keys = sealing.map(|sealing| sealing.check(directory, &mut problems));
-        let telemetry = section(figment, "telemetry", &mut problems);
+        let telemetry = section::<TelemetryConfig>(figment, "telemetry", &mut problems);
+        let malformed = telemetry.as_ref().and_then(|telemetry| problem_of_filter(&telemetry.log_filter));
+        problems.extend(malformed.map(|error| format!("telemetry.log_filter: {error}")));
         let parked = log.as_ref().map_or(Duration::MAX, LogConfig::parked);
         let allow_http = dispatcher.as_ref().is_some_and(|dispatcher| dispatcher.allow_http);
 
@@ -434,6 +437,7 @@ mod tests {
             ("[log]\nmap_size = \"300 MiB\"", "for key \"default.log.map_size\""),
             ("[ingest]\nmax_body = \"1 MiB\"", "max_body"),
             ("[ingest]\nmax_shared_body = \"65 KiB\"", "max_shared_body"),
+            ("[telemetry]\nlog_filter = \"hookline=loud\"", "telemetry.log_filter: "),
             ("[control]\nrate_limit = 0", "control.rate_limit is 0"),
             ("[control]\nrequest_timeout = \"0s\"", "control.request_timeout"),
             ("[control.tokens]\njwks_url = \"keys\"", "control.tokens: jwks_url: not an absolute URL"),

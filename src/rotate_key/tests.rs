@@ -94,6 +94,7 @@ impl Machine {
             roles: Arc::default(),
             stopping: stop.clone(),
             metrics: Metrics::new(PrometheusBuilder::new().build_recorder().handle(), Dropped::default()),
+            page: Arc::default(),
             endpoints: None,
             payments: Payments { history, told: Told::nothing(), sealer: sealer.clone(), reconcile: None },
             sealing: Sealing { reseal: reseal(&sealer), keys: keys.clone() },

@@ -7,7 +7,21 @@ use crate::config::TelemetryConfig;
 
 /// `RUST_LOG`, where it is set and good, else what the configuration says.
 pub(super) fn wanted(config: &TelemetryConfig) -> Result<EnvFilter, ParseError> {
-    EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(&config.log_filter))
+    match of_environment() {
+        Some(Ok(filter)) => Ok(filter),
+        Some(Err(_)) | None => EnvFilter::try_new(&config.log_filter),
+    }
+}
+
+/// What `RUST_LOG` says, where it is set.
+pub(super) fn of_environment() -> Option<Result<EnvFilter, ParseError>> {
+    let filter = std::env::var_os(EnvFilter::DEFAULT_ENV)?;
+    Some(EnvFilter::try_new(filter.to_string_lossy()))
+}
+
+/// What is wrong with a filter.
+pub(crate) fn problem_of_filter(filter: &str) -> Option<ParseError> {
+    EnvFilter::try_new(filter).err()
 }
 
 /// Exchanges one filter for another.

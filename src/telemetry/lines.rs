@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 
 use super::filter::{self, LogFilter};
 use crate::config::{LogFormat, TelemetryConfig};
@@ -50,10 +49,10 @@ impl Lines {
             .finish(stderr);
         let dropped = Dropped { queue_full: Some(queue.error_counter()), failed };
 
-        let filter = filter::wanted(config).unwrap_or_else(|_| EnvFilter::new("info"));
+        let filter = filter::wanted(config).expect("a configuration is checked, and its filter with it");
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(queue);
         let builder = builder.with_ansi(io::stderr().is_terminal());
-        let filter = match config.log_format {
+        let exchanged = match config.log_format {
             LogFormat::Text => {
                 let builder = builder.with_filter_reloading();
                 let handle = builder.reload_handle();
@@ -70,7 +69,10 @@ impl Lines {
         };
         let lines = Self { writing: Arc::new(Mutex::new(Some(guard))), dropped };
         lines.outlive_a_panic();
-        (lines, filter)
+        if let Some(Err(error)) = filter::of_environment() {
+            tracing::warn!(%error, "RUST_LOG is malformed, and telemetry.log_filter counts");
+        }
+        (lines, exchanged)
     }
 
     /// A panic ends the process at once, where it does not unwind: what was logged before is what tells why.

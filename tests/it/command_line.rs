@@ -31,6 +31,16 @@ async fn a_good_configuration_is_called_good() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_certificate_that_the_edge_could_not_use_is_named() -> anyhow::Result<()> {
+    let bench = Bench::new(&[]).await?;
+    bench.configure("[ingest.tls]\ncertificate_file = \"nowhere.pem\"\nkey_file = \"nowhere.pem\"")?;
+    let output = hookline(bench.path(), &["check-config", "--config", "hookline.toml"]).await?;
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert!(text(&output.stderr).contains("failed to read certificates from nowhere.pem"), "{output:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn everything_wrong_with_a_configuration_is_named_at_once() -> anyhow::Result<()> {
     let bench = Bench::with(&[("wh_1", Profile::Healthy), ("wh_2", Profile::Healthy)], |config| {
         config.log.embedded.map_size = Some("large".to_owned());

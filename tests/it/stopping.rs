@@ -1,14 +1,18 @@
 //! SIGTERM: not ready, everything in flight is finished, and the next life has nothing to repeat.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use hookline_load_tests::receiver::Profile;
 use hookline_load_tests::simulator::{Mix, Options, Pace, PlanOptions, RetryRule, Simulator};
 use http::StatusCode;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::Bench;
+use crate::bench::{self, Bench, PROGRAM, SOON};
 use crate::client;
 
 #[tokio::test]
@@ -72,4 +76,34 @@ async fn it_is_not_ready_while_it_stops() -> anyhow::Result<()> {
     let not_ready = not_ready?;
     ensure!(not_ready.body.contains("\"stopping\":true"), "{not_ready:?}");
     bench.delivered("wh_slow", &ids).await
+}
+
+#[tokio::test]
+async fn asked_to_stop_before_the_log_is_open_it_ends_as_asked_and_sighup_kills_nobody() -> anyhow::Result<()>
+{
+    let scratch = bench::scratch()?;
+    let nowhere = bench::free_address()?;
+    let text = format!("[log]\nbackend = \"kafka\"\n[log.kafka]\nbootstrap_servers = [\"{nowhere}\"]\n");
+    std::fs::write(scratch.path().join("hookline.toml"), text)?;
+    let mut hookline = Command::new(PROGRAM)
+        .args(["ingest", "--config", "hookline.toml"])
+        .env("HOOKLINE_SEALING__KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+        .env("RUST_LOG", "hookline=loud")
+        .current_dir(scratch.path())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut lines = BufReader::new(hookline.stderr.take().context("it has a stderr")?).lines();
+    // It has begun once it says something; then it waits for the cluster.
+    let first = tokio::time::timeout(SOON, lines.next_line()).await??.context("a line")?;
+    ensure!(first.contains("RUST_LOG is malformed"), "{first}");
+    let process_id = hookline.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let process_id = process_id.context("it runs")?;
+    kill_process(process_id, Signal::HUP)?;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    ensure!(hookline.try_wait()?.is_none(), "SIGHUP ended it");
+    kill_process(process_id, Signal::TERM)?;
+    let status = tokio::time::timeout(SOON, hookline.wait()).await??;
+    ensure!(status.code() == Some(0), "{status}");
+    Ok(())
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream, SelectAll};
 use hookline_event_log::{
-    Batch, Bounds, Journal, JournalName, Log, Offset, Partition, ReadError, ReadLimit, Reader,
+    Batch, Bounds, EXPIRED_UNREAD_METRIC, Journal, JournalName, Log, Offset, Partition, ReadError, ReadLimit,
+    Reader,
 };
 use hookline_schemas::delivery::{decode, encode};
 use hookline_schemas::event::Event;
@@ -134,6 +135,9 @@ fn follow<J: Journal>(
                         first = first.0,
                         "events have expired that no payment has taken: `hookline reconcile` finds what is missing"
                     );
+                    let lost = first.0.saturating_sub(asked.0);
+                    metrics::counter!(EXPIRED_UNREAD_METRIC, "journal" => JournalName::Events.as_str())
+                        .increment(lost);
                     reader = journal.follow(partition, first);
                 }
                 read => return Some(((partition, read), (journal, reader))),

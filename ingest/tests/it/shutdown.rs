@@ -114,3 +114,16 @@ async fn who_connects_after_the_end_waits_in_a_socket_that_was_handed_over() {
     edge.close().await;
     assert!(TcpListener::bind(address).await.is_err(), "it is still held");
 }
+
+#[tokio::test]
+async fn who_does_not_finish_his_body_does_not_hold_up_the_end() {
+    let long = Duration::from_secs(600);
+    let mut edge = Edge::start(Setup::with_settings(|settings| settings.body_timeout = long)).await;
+    let post = Post::notification(Pay, &pay("1"));
+    let mut slow = Connection::open(edge.address).await;
+    slow.begin(&post).await;
+    edge.shutdown.cancel();
+    refused(&edge).await;
+    edge.wait_until_stopped().await;
+    assert_eq!(slow.answer().await.parts().0, 503, "it is sent again");
+}

@@ -107,7 +107,7 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         EXPIRED_UNREAD_METRIC,
         &["journal"],
-        "Gaps that a reader found where retention had deleted what it had not read: lost",
+        "Offsets that a reader found to be deleted by retention before it had read them: lost",
     ),
     Metric::histogram(
         QUEUE_SECONDS,

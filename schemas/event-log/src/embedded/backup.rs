@@ -9,7 +9,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, PipeReader, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -28,6 +28,10 @@ const BLOCK: usize = 256 * 1024;
 /// After so many bytes the copy is synced, and the disk is looked at. So a commit of the log never waits for a sync of
 /// much more.
 const STRETCH: u64 = 64 * 1024 * 1024;
+/// At the end: how long a backup may take to be broken off.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two looks at whether it is.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Why there is no backup. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +45,12 @@ pub enum BackupError {
     /// Nothing is overwritten.
     #[error("{} exists and is not an empty directory", path.display())]
     Exists {
+        /// Where the backup should have been.
+        path: PathBuf,
+    },
+    /// Another disk is mounted there: it could not be renamed to that, and would be written on the disk below.
+    #[error("{} is where a disk is mounted: name a directory inside it", path.display())]
+    MountPoint {
         /// Where the backup should have been.
         path: PathBuf,
     },
@@ -86,9 +96,10 @@ pub struct Backup {
 }
 
 /// How the latest backup is doing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub enum BackupStatus {
     /// None was asked for in this life.
+    #[default]
     None,
     /// It is being written.
     Running {
@@ -120,9 +131,11 @@ struct Shared {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     latest: BackupStatus,
+    /// Somebody looks at the disk for the next one, and makes its directory.
+    is_starting: bool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -134,7 +147,7 @@ impl Backups {
             clock,
             copied: AtomicU64::new(0),
             closed: AtomicBool::new(false),
-            state: Mutex::new(State { latest: BackupStatus::None, thread: None }),
+            state: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -143,16 +156,23 @@ impl Backups {
     /// returns, the copy is being written by a thread of its own; [`Backups::status`] tells what becomes of it. Blocks
     /// while it looks at the disk.
     pub fn start(&self, directory: &Path) -> Result<(), BackupError> {
-        let mut state = self.shared.state();
-        if matches!(state.latest, BackupStatus::Running { .. }) {
-            return Err(BackupError::Busy);
-        }
-        if self.shared.closed.load(Ordering::Relaxed) {
-            return Err(BackupError::Closed);
-        }
+        self.shared.claim()?;
+        let begun = self.begin(directory);
+        self.shared.state().is_starting = false;
+        begun
+    }
+
+    /// Without the lock while the disk is asked: it may be one that does not answer, and others ask how it goes.
+    fn begin(&self, directory: &Path) -> Result<(), BackupError> {
         let environments = self.shared.environments.upgrade().ok_or(BackupError::Closed)?;
         let expected = used_bytes(&environments.log)? + used_bytes(&environments.attempts)?;
         let target = Target::make(directory, expected.saturating_add(self.shared.reserve))?;
+        let mut state = self.shared.state();
+        if self.shared.is_closed() {
+            // Before the target is removed.
+            drop(state);
+            return Err(BackupError::Closed);
+        }
         self.shared.copied.store(0, Ordering::Relaxed);
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new()
@@ -164,7 +184,8 @@ impl Backups {
                 shared.state().latest = ended.map_or_else(failed, BackupStatus::Done);
             })
             .map_err(|source| BackupError::Write { path: directory.to_owned(), source })?;
-        *state = State { latest: BackupStatus::Running { copied: 0, expected }, thread: Some(thread) };
+        state.latest = BackupStatus::Running { copied: 0, expected };
+        state.thread = Some(thread);
         Ok(())
     }
 
@@ -179,11 +200,26 @@ impl Backups {
         }
     }
 
-    /// Breaks off what is being written, and refuses what is asked for later. The thread to wait for.
-    pub(super) fn close(&self) -> Option<JoinHandle<()>> {
-        let mut state = self.shared.state();
+    /// Breaks off what is being written, as soon as the disk lets its thread look, and refuses what is asked for later.
+    pub fn break_off(&self) {
         self.shared.closed.store(true, Ordering::Relaxed);
-        state.thread.take()
+    }
+
+    /// The same, and waits for the thread that writes, but not long: its disk may not answer, and the process ends with
+    /// it. What that leaves behind says that it is unfinished.
+    pub(super) async fn close(&self) {
+        self.break_off();
+        let Some(thread) = self.shared.state().thread.take() else { return };
+        let ended = async {
+            while !thread.is_finished() {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, ended).await.is_err() {
+            tracing::warn!("a backup could not be broken off in time: its unfinished directory may be left");
+        } else if thread.join().is_err() {
+            tracing::error!("the thread of a backup panicked");
+        }
     }
 }
 
@@ -199,6 +235,23 @@ fn used_bytes(environment: &Environment) -> Result<u64, BackupError> {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// The next backup is the caller's.
+    fn claim(&self) -> Result<(), BackupError> {
+        let mut state = self.state();
+        if state.is_starting || matches!(state.latest, BackupStatus::Running { .. }) {
+            return Err(BackupError::Busy);
+        }
+        if self.is_closed() {
+            return Err(BackupError::Closed);
+        }
+        state.is_starting = true;
+        Ok(())
     }
 
     /// The log first: attempts that it does not know are of no harm, deliveries without attempts would puzzle people.
@@ -237,7 +290,7 @@ impl Shared {
         let mut block = vec![0; BLOCK];
         let mut unsynced = 0;
         loop {
-            if self.closed.load(Ordering::Relaxed) {
+            if self.is_closed() {
                 return Err(BackupError::Closed);
             }
             let length = source.read(&mut block).map_err(written)?;
@@ -269,6 +322,9 @@ impl Target {
     fn make(directory: &Path, needed: u64) -> Result<Self, BackupError> {
         let exists = || BackupError::Exists { path: directory.to_owned() };
         match std::fs::read_dir(directory).map(|mut entries| entries.next().is_none()) {
+            Ok(true) if is_mount_point(directory)? => {
+                return Err(BackupError::MountPoint { path: directory.to_owned() });
+            }
             Ok(true) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Ok(false) => return Err(exists()),
@@ -310,6 +366,15 @@ fn sync(directory: &Path) -> Result<(), BackupError> {
         .map_err(|error| BackupError::Write { path: directory.to_owned(), source: io::Error::other(error) })
 }
 
+/// Whether a directory is on another disk than the one that it stands in.
+fn is_mount_point(directory: &Path) -> Result<bool, BackupError> {
+    let device = |path: &Path| match std::fs::metadata(path) {
+        Ok(found) => Ok(found.dev()),
+        Err(source) => Err(BackupError::Write { path: path.to_owned(), source }),
+    };
+    Ok(device(directory)? != device(parent_of(directory))?)
+}
+
 /// Whether so many bytes are free where this path is or will be.
 fn has_room(path: &Path, needed: u64) -> Result<(), BackupError> {
     let parent = parent_of(path);
@@ -337,7 +402,7 @@ mod tests {
             clock: Clock::start(),
             copied: AtomicU64::new(0),
             closed: AtomicBool::new(false),
-            state: Mutex::new(State { latest: BackupStatus::None, thread: None }),
+            state: Mutex::default(),
         }
     }
 
@@ -359,6 +424,40 @@ mod tests {
         let made = Target::make(&scratch.path().join("backup"), u64::MAX);
         assert!(matches!(made, Err(BackupError::NoSpace { needed: u64::MAX, .. })), "{made:?}");
         assert_eq!(std::fs::read_dir(scratch.path()).expect("there").count(), 0);
+    }
+
+    #[test]
+    fn a_directory_on_which_a_disk_is_mounted_is_told_from_others() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let inside = scratch.path().join("backup");
+        std::fs::create_dir(&inside).expect("made");
+        for (path, expected) in [(Path::new("/proc"), true), (inside.as_path(), false)] {
+            assert_eq!(is_mount_point(path).expect("it is there"), expected, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn while_one_starts_another_is_refused_and_its_state_is_told() {
+        let backups = Backups { shared: Arc::new(shared()) };
+        backups.shared.claim().expect("nobody else");
+        assert!(matches!(backups.start(Path::new("/nowhere/backup")), Err(BackupError::Busy)));
+        assert!(matches!(backups.status(), BackupStatus::None));
+        backups.shared.state().is_starting = false;
+        backups.break_off();
+        assert!(matches!(backups.start(Path::new("/nowhere/backup")), Err(BackupError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_backup_whose_disk_does_not_answer_does_not_hold_up_the_end() {
+        let backups = Backups { shared: Arc::new(shared()) };
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
+        let thread = std::thread::spawn(move || {
+            let _ = held.recv();
+        });
+        backups.shared.state().thread = Some(thread);
+        let closed = tokio::time::timeout(CLOSE_TIMEOUT * 2, backups.close()).await;
+        assert!(closed.is_ok(), "it waits for the thread");
+        drop(release);
     }
 
     #[test]

@@ -114,17 +114,16 @@ impl EmbeddedLog {
     }
 
     /// Writes and answers what was accepted, refuses everything later, and lets go of the directory. When
-    /// it returns, the log can be opened again.
+    /// it returns, the log can be opened again; by this process, though, only if no backup hangs on its disk.
     pub async fn close(&self) {
         let close = || Command::Close;
         // An error means that the writer has ended already.
         let _ = self.shared.log_writer.accept(close()).await;
         let _ = self.shared.attempts_writer.accept(close()).await;
         self.shared.readers.close().await;
-        let mut threads =
+        let threads =
             std::mem::take(&mut *self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        threads.extend(self.shared.backups.close());
-        ending::join(threads).await;
+        tokio::join!(ending::join(threads), self.shared.backups.close());
     }
 }
 

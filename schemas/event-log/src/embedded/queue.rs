@@ -247,6 +247,7 @@ mod tests {
         }
         assert!(matches!(intake.take(Duration::ZERO), Taken::Ended));
     }
+
     #[test]
     fn one_command_between_two_batches_tells_when_it_was_accepted() {
         let (queue, mut intake) = bounded(Clock::start()).expect("a queue");

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ::metrics::gauge;
@@ -73,17 +72,19 @@ struct Inquirer {
 pub(super) struct Inquiry(SyncSender<()>);
 
 impl Inquiry {
-    /// Asks about these topics until it is closed.
+    /// Asks about these topics until it is closed. Nobody waits for its thread at the end: it may be waiting for an
+    /// answer, and there is nothing that it has to finish.
     pub(super) fn start(
         producers: Arc<Producers>,
         topics: Vec<Arc<str>>,
         min_in_sync: u16,
-    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+    ) -> std::io::Result<Self> {
         let (end, ended) = sync_channel(1);
         let inquirer =
             Inquirer { producers, topics, min_in_sync: min_in_sync.into(), brokers: BTreeSet::new() };
         let thread = std::thread::Builder::new().name("kafka-cluster".to_owned());
-        Ok((Self(end), thread.spawn(move || inquirer.run(&ended))?))
+        thread.spawn(move || inquirer.run(&ended))?;
+        Ok(Self(end))
     }
 
     /// Lets the thread end.
@@ -107,9 +108,11 @@ impl Inquirer {
     /// Whether there was an answer. Without one every broker is as good as down, and of the partitions nothing new is
     /// known.
     fn ask(&mut self) -> bool {
-        match self.producers.metadata(TIMEOUT) {
-            Some(Ok(metadata)) => {
-                self.take(&metadata);
+        // By name: a cluster may have many thousands of others. The first that is not answered ends it.
+        let told = self.topics.iter().map(|topic| self.producers.metadata(topic, TIMEOUT));
+        match told.collect::<Option<Result<Vec<_>, _>>>() {
+            Some(Ok(told)) => {
+                self.take(&told);
                 true
             }
             Some(Err(error)) => {
@@ -121,10 +124,10 @@ impl Inquirer {
         }
     }
 
-    fn take(&mut self, metadata: &Metadata) {
-        let is_ours = |name: &str| self.topics.iter().any(|topic| **topic == *name);
-        let ours = metadata.topics().iter().filter(|topic| is_ours(topic.name()));
-        let partitions: Vec<_> = ours.flat_map(|topic| topic.partitions()).collect();
+    /// What was told of each topic.
+    fn take(&mut self, told: &[Metadata]) {
+        let topics = told.iter().flat_map(Metadata::topics);
+        let partitions: Vec<_> = topics.flat_map(|topic| topic.partitions()).collect();
         let mut counts = State::ALL.map(|state| (state, 0_u32));
         for partition in &partitions {
             let (replicas, in_sync) = (partition.replicas().len(), partition.isr().len());
@@ -134,7 +137,7 @@ impl Inquirer {
         for (state, count) in counts {
             gauge!(metrics::KAFKA_PARTITIONS, "state" => state.label()).set(f64::from(count));
         }
-        let up: BTreeSet<i32> = metadata.brokers().iter().map(|broker| broker.id()).collect();
+        let up: BTreeSet<i32> = told.iter().flat_map(Metadata::brokers).map(|broker| broker.id()).collect();
         let named = partitions.iter().flat_map(|partition| partition.replicas()).copied();
         self.brokers = named.chain(up.iter().copied()).collect();
         self.tell_brokers(up.len());

@@ -156,7 +156,7 @@ impl KafkaLog {
         let (producers, supervisor) = Producers::start(clients.producer(), options.max_pending, clock)?;
         let topics = Topics::new(&options);
         let asked = Inquiry::start(Arc::clone(&producers), topics.names(), options.min_insync_replicas);
-        let (inquiry, inquirer) = asked.map_err(|error| settings(error.to_string()))?;
+        let inquiry = asked.map_err(|error| settings(error.to_string()))?;
         metrics::tell_retention(&options.retention);
         let log = Self {
             shared: Arc::new(Shared {
@@ -172,7 +172,7 @@ impl KafkaLog {
                 inquiry,
                 failure: watch::Sender::new(None),
                 is_closed: watch::Sender::new(false),
-                threads: Mutex::new(vec![supervisor, inquirer]),
+                threads: Mutex::new(vec![supervisor]),
             }),
         };
         let checked = runtime.block_on(async {

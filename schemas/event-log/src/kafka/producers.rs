@@ -204,10 +204,10 @@ impl Producers {
     }
 
     /// What the cluster says of itself and its topics, within this time; none, once the producers are closed. Blocks.
-    pub(super) fn metadata(&self, timeout: Duration) -> Option<Result<Metadata, KafkaError>> {
+    pub(super) fn metadata(&self, topic: &str, timeout: Duration) -> Option<Result<Metadata, KafkaError>> {
         let [shard, ..] = &self.shards;
         let current = shard.producer.read().unwrap_or_else(PoisonError::into_inner).clone();
-        current.map(|producer| producer.client().fetch_metadata(None, timeout))
+        current.map(|producer| producer.client().fetch_metadata(Some(topic), timeout))
     }
 
     /// Lets the supervisor end: it flushes what was accepted, then drops the producers.

@@ -31,7 +31,7 @@ struct Broker {
 }
 
 /// Over the interval, in microseconds.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct Window {
     avg: i64,
     cnt: i64,
@@ -52,6 +52,9 @@ struct Read {
     fetch_state: String,
     /// The next one for the application; negative, where there is none yet.
     app_offset: i64,
+    /// The next one to fetch.
+    #[serde(default)]
+    next_offset: Option<i64>,
     hi_offset: i64,
 }
 
@@ -60,12 +63,15 @@ struct Read {
 pub(super) struct ProducerFigures<const SHARDS: usize> {
     queued: [AtomicI64; SHARDS],
     queue_records: Gauge,
+    /// What each producer has heard of each broker in its last interval.
+    round_trips: Mutex<BTreeMap<i64, [Window; SHARDS]>>,
 }
 
 impl<const SHARDS: usize> ProducerFigures<SHARDS> {
     pub(super) fn new() -> Self {
         let queue_records = gauge!(metrics::KAFKA_QUEUE_RECORDS);
-        Self { queued: std::array::from_fn(|_| AtomicI64::new(0)), queue_records }
+        let queued = std::array::from_fn(|_| AtomicI64::new(0));
+        Self { queued, queue_records, round_trips: Mutex::default() }
     }
 
     /// Takes what a producer tells.
@@ -77,12 +83,31 @@ impl<const SHARDS: usize> ProducerFigures<SHARDS> {
         }
         let queued: i64 = self.queued.iter().map(|queued| queued.load(Ordering::Relaxed)).sum();
         self.queue_records.set(queued as f64);
-        for broker in brokers.into_values().filter(|broker| broker.nodeid >= 0) {
+        self.take_round_trips(shard, brokers.into_values());
+    }
+
+    /// Over both producers. A broker that neither has heard of in its last interval has no round trip: not the last one.
+    fn take_round_trips(&self, shard: usize, brokers: impl Iterator<Item = Broker>) {
+        // Nothing between lock and unlock can be left half-done.
+        let mut all = self.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values_mut().filter_map(|of| of.get_mut(shard)).for_each(|window| *window = Window::default());
+        for broker in brokers.filter(|broker| broker.nodeid >= 0) {
             let Some(window) = broker.rtt.filter(|window| window.cnt > 0) else { continue };
-            gauge!(metrics::KAFKA_ROUND_TRIP_SECONDS, "broker" => broker.nodeid.to_string())
-                .set(window.avg as f64 / 1e6);
+            let of = all.entry(broker.nodeid).or_insert([Window::default(); SHARDS]);
+            of.get_mut(shard).into_iter().for_each(|slot| *slot = window);
+        }
+        for (broker, of) in &*all {
+            gauge!(metrics::KAFKA_ROUND_TRIP_SECONDS, "broker" => broker.to_string()).set(mean_seconds(of));
         }
     }
+}
+
+/// Not a number, where there was none.
+#[expect(clippy::cast_precision_loss, reason = "a gauge; 52 bits are enough")]
+fn mean_seconds(windows: &[Window]) -> f64 {
+    let count: i64 = windows.iter().map(|window| window.cnt).sum();
+    let microseconds: i64 = windows.iter().map(|window| window.avg.saturating_mul(window.cnt)).sum();
+    if count == 0 { f64::NAN } else { microseconds as f64 / count as f64 / 1e6 }
 }
 
 /// What readers have not read yet, by topic; a topic may be read by several consumers.
@@ -126,10 +151,12 @@ impl ReaderLag {
 }
 
 impl Read {
-    /// None, where nothing is read.
+    /// None, where nothing is read. Until the application has its first record, what was fetched for it is passed over.
     fn lag(&self) -> Option<i64> {
-        let is_read = self.fetch_state == ACTIVE && self.app_offset >= 0 && self.hi_offset >= 0;
-        is_read.then(|| self.hi_offset.saturating_sub(self.app_offset).max(0))
+        let at =
+            [Some(self.app_offset), self.next_offset].into_iter().flatten().find(|offset| *offset >= 0)?;
+        let is_read = self.fetch_state == ACTIVE && self.hi_offset >= 0;
+        is_read.then(|| self.hi_offset.saturating_sub(at).max(0))
     }
 }
 
@@ -185,6 +212,19 @@ mod tests {
     }
 
     #[test]
+    fn before_its_first_record_a_reader_is_as_far_as_it_fetches() {
+        for (app_offset, next_offset, expected) in [
+            (-1001, Some(20), Some(30)),
+            (-1001, Some(-1001), None),
+            (-1001, None, None),
+            (45, Some(50), Some(5)),
+        ] {
+            let read = Read { fetch_state: ACTIVE.to_owned(), app_offset, next_offset, hi_offset: 50 };
+            assert_eq!(read.lag(), expected, "{read:?}");
+        }
+    }
+
+    #[test]
     fn a_producer_tells_its_queue_and_its_brokers() {
         let told = br#"{"name":"a","msg_cnt":7,"brokers":{
             "x:9092/bootstrap":{"nodeid":-1,"rtt":{"avg":9,"cnt":1}},
@@ -201,6 +241,28 @@ mod tests {
         assert!(page.contains("hookline_log_kafka_round_trip_seconds{broker=\"1\"} 0.0025\n"), "{page}");
         assert_eq!(page.matches("round_trip_seconds{").count(), 1, "nobody asked the others: {page}");
     }
+
+    #[test]
+    fn a_round_trip_is_of_the_last_interval_of_all_producers() {
+        let told = |average: i64, count: i64| {
+            let rtt = format!(r#"{{"avg":{average},"cnt":{count}}}"#);
+            format!(r#"{{"msg_cnt":0,"brokers":{{"x/1":{{"nodeid":1,"rtt":{rtt}}}}}}}"#).into_bytes()
+        };
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let figures = ::metrics::with_local_recorder(&recorder, ProducerFigures::<2>::new);
+        for (shard, told, expected) in [
+            (0, told(2_000, 3), "0.002"),
+            (1, told(6_000, 1), "0.003"),
+            (0, told(0, 0), "0.006"),
+            (1, br#"{"msg_cnt":0,"brokers":{}}"#.to_vec(), "NaN"),
+        ] {
+            ::metrics::with_local_recorder(&recorder, || figures.take(shard, &told));
+            let page = recorder.handle().render();
+            let line = format!("hookline_log_kafka_round_trip_seconds{{broker=\"1\"}} {expected}\n");
+            assert!(page.contains(&line), "{line} in {page}");
+        }
+    }
+
     async fn eventually(what: &str, is_so: impl Fn() -> bool) {
         let waiting = async {
             while !is_so() {
