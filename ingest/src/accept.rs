@@ -119,15 +119,22 @@ where
 
     notification.gateway().tally(&edge.tallies).verified(edge.clock.wall());
 
-    let answer = answer(edge, &notification);
-    tokio::time::timeout(edge.settings.answer_timeout, answer).await.unwrap_or(Err(Refusal::DeadlinePassed))
+    let fields = read_fields(notification.format(), notification.body());
+    let kind = kind_of(&notification, fields.as_ref())?;
+    let answer = answer(edge, &notification, kind, fields);
+    let answered = tokio::time::timeout(edge.settings.answer_timeout, answer).await;
+    let outcome = answered.unwrap_or(Err(Refusal::DeadlinePassed));
+    edge.metrics.notified(kind, outcome);
+    outcome
 }
 
 /// Answers a verified notification; the first wait is on the log.
-async fn answer<L: Log>(edge: &Edge<L>, notification: &VerifiedNotification) -> Result<Accepted, Refusal> {
-    let fields = read_fields(notification.format(), notification.body());
-    let kind = kind_of(notification, fields.as_ref())?;
-    edge.metrics.verified(kind);
+async fn answer<L: Log>(
+    edge: &Edge<L>,
+    notification: &VerifiedNotification,
+    kind: NotificationType,
+    fields: Result<Fields<'_>, ReadBodyError>,
+) -> Result<Accepted, Refusal> {
     match (kind, fields) {
         (NotificationType::Check, Ok(fields)) => {
             Ok(Accepted::Check(answer_check(edge, notification, &fields)))

@@ -33,7 +33,11 @@ const CERTIFICATE_EXPIRY: &str = "hookline_ingest_tls_certificate_expiry_timesta
 
 /// Every metric of this crate.
 pub const METRICS: &[Metric] = &[
-    Metric::counter(VERIFIED, &["type"], "Verified notifications, by type"),
+    Metric::counter(
+        VERIFIED,
+        &["type", "outcome"],
+        "Verified notifications, by type and outcome: appended, quarantined, check, or the refusal",
+    ),
     Metric::counter(
         ANSWERS,
         &["outcome"],
@@ -82,10 +86,21 @@ pub(crate) fn certificate_expiry() -> Gauge {
     gauge!(CERTIFICATE_EXPIRY)
 }
 
+fn notifications(kind: NotificationType, outcome: &'static str) -> Counter {
+    counter!(VERIFIED, "type" => kind.as_str(), "outcome" => outcome)
+}
+
+/// The counters of what a type can be accepted as.
+fn accepted_as(kind: NotificationType) -> impl Iterator<Item = ((NotificationType, &'static str), Counter)> {
+    let taken = ["appended", "quarantined"].into_iter().filter(move |_| kind != NotificationType::Check);
+    let checked = ["check"].into_iter().filter(move |_| kind == NotificationType::Check);
+    taken.chain(checked).map(move |label| ((kind, label), notifications(kind, label)))
+}
+
 /// The handles.
 #[derive(Debug)]
 pub(crate) struct EdgeMetrics {
-    verified: HashMap<NotificationType, Counter>,
+    notified: HashMap<(NotificationType, &'static str), Counter>,
     refused: HashMap<&'static str, Counter>,
     checks: HashMap<CheckCode, Counter>,
     appended: Counter,
@@ -113,12 +128,11 @@ impl EdgeMetrics {
     /// With so many connections at most.
     pub(crate) fn new(max_connections: usize) -> Self {
         gauge!(CONNECTIONS_MAX).set(as_value(max_connections as u64));
-        let of_type = |kind: NotificationType| (kind, counter!(VERIFIED, "type" => kind.as_str()));
         let of_refusal =
             |refusal: Refusal| (refusal.label(), counter!(ANSWERS, "outcome" => refusal.label()));
         let of_code = |code: CheckCode| (code, counter!(CHECKS, "code" => code.label()));
         Self {
-            verified: NotificationType::ALL.into_iter().map(of_type).collect(),
+            notified: NotificationType::ALL.into_iter().flat_map(accepted_as).collect(),
             refused: Refusal::ALL.into_iter().map(of_refusal).collect(),
             checks: CheckCode::ALL.into_iter().map(of_code).collect(),
             appended: counter!(ANSWERS, "outcome" => "appended"),
@@ -139,10 +153,16 @@ impl EdgeMetrics {
         }
     }
 
-    /// A notification was verified.
-    pub(crate) fn verified(&self, kind: NotificationType) {
-        if let Some(counter) = self.verified.get(&kind) {
-            counter.increment(1);
+    /// A verified notification was answered so.
+    pub(crate) fn notified(&self, kind: NotificationType, outcome: Result<Accepted, Refusal>) {
+        match outcome.map(Accepted::label) {
+            Ok(label) => {
+                if let Some(counter) = self.notified.get(&(kind, label)) {
+                    counter.increment(1);
+                }
+            }
+            // Rare enough to be looked up.
+            Err(refusal) => notifications(kind, refusal.label()).increment(1),
         }
     }
 

@@ -19,6 +19,9 @@ async fn a_payment_is_counted_for_its_gateway_and_its_append_is_measured() {
     for line in [
         "hookline_ingest_gateway_notifications_total{gateway=\"gw_club\"} 2\n",
         "hookline_ingest_gateway_notifications_total{gateway=\"gw_other\"} 0\n",
+        "hookline_ingest_notifications_total{type=\"pay\",outcome=\"appended\"} 1\n",
+        "hookline_ingest_notifications_total{type=\"check\",outcome=\"check\"} 1\n",
+        "hookline_ingest_notifications_total{type=\"fail\",outcome=\"quarantined\"} 0\n",
         "hookline_ingest_append_wait_seconds_count 1\n",
         "hookline_ingest_append_seconds_count 1\n",
         "hookline_ingest_gateways 2\n",
