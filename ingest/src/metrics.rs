@@ -12,7 +12,7 @@ use crate::answer::{Accepted, Refusal};
 use crate::check::CheckCode;
 use crate::gateway_metrics::{GATEWAY_LAST_NOTIFICATION, GATEWAY_NOTIFICATIONS};
 
-const VERIFIED: &str = "hookline_ingest_notifications_total";
+const NOTIFICATIONS: &str = "hookline_ingest_notifications_total";
 const ANSWERS: &str = "hookline_ingest_answers_total";
 const CHECKS: &str = "hookline_ingest_checks_total";
 const CONFLICTS: &str = "hookline_ingest_type_conflicts_total";
@@ -25,16 +25,16 @@ const PERMITS_IN_USE: &str = "hookline_ingest_permits_in_use";
 const PERMITS: &str = "hookline_ingest_permits";
 const GATEWAYS: &str = "hookline_ingest_gateways";
 const DIRECTORY_ENTRIES: &str = "hookline_ingest_directory_entries";
+const HANDSHAKE_FAILURES: &str = "hookline_ingest_tls_handshake_failures_total";
+const CERTIFICATE_EXPIRY: &str = "hookline_ingest_tls_certificate_expiry_timestamp_seconds";
 
 /// In the order in which [`Admission::usage`] tells them.
 const PERMIT_KINDS: [&str; 3] = ["requests", "checks", "bytes"];
-const HANDSHAKE_FAILURES: &str = "hookline_ingest_tls_handshake_failures_total";
-const CERTIFICATE_EXPIRY: &str = "hookline_ingest_tls_certificate_expiry_timestamp_seconds";
 
 /// Every metric of this crate.
 pub const METRICS: &[Metric] = &[
     Metric::counter(
-        VERIFIED,
+        NOTIFICATIONS,
         &["type", "outcome"],
         "Verified notifications, by type and outcome: appended, quarantined, check, or the refusal",
     ),
@@ -87,7 +87,7 @@ pub(crate) fn certificate_expiry() -> Gauge {
 }
 
 fn notifications(kind: NotificationType, outcome: &'static str) -> Counter {
-    counter!(VERIFIED, "type" => kind.as_str(), "outcome" => outcome)
+    counter!(NOTIFICATIONS, "type" => kind.as_str(), "outcome" => outcome)
 }
 
 /// The counters of what a type can be accepted as.

@@ -174,12 +174,6 @@ impl Endpoint {
         self.rate.as_mut().is_none_or(|rate| rate.take(share, now))
     }
 
-    /// Takes a permit for a delivery of the window. The rate is taken from as one of so many dispatchers that send to
-    /// it directly; each finds for itself how many attempts in flight the endpoint takes from it.
-    pub(crate) fn take_direct_permit(&mut self, share: NonZeroU32, now: Timestamp) -> bool {
-        self.free_permits() > 0 && self.take_rate(share, now)
-    }
-
     /// When the rate allows another attempt, if it has refused one.
     pub(crate) fn rate_free_at(&self, now: Timestamp) -> Option<Timestamp> {
         self.rate.as_ref().map(Rate::free_at).filter(|free_at| *free_at > now)
@@ -377,7 +371,7 @@ mod tests {
     fn among_several_dispatchers_each_has_all_of_its_own_concurrency() {
         let mut endpoint = endpoint(CLOSED, 0, None);
         let three = NonZeroU32::new(3).expect("not zero");
-        while endpoint.take_direct_permit(three, Timestamp(0)) {
+        while endpoint.free_permits() > 0 && endpoint.take_rate(three, Timestamp(0)) {
             endpoint.in_flight += 1;
         }
         assert_eq!(endpoint.in_flight, 4);

@@ -192,7 +192,7 @@ impl Core {
     fn send_due_exceptions(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
         while let Some((offset, due)) = self.endpoint(key).owned().and_then(Lane::first_due_exception)
             && due <= self.now
-            && self.take_permit(key)
+            && self.take_permit(key, self.lane_share(key))
         {
             self.load_exception(key, offset, false, actions);
         }
@@ -200,7 +200,7 @@ impl Core {
 
     fn send_in_order(&mut self, key: EndpointKey, actions: &mut Vec<Action>) {
         while self.endpoint(key).owned().is_some_and(|lane| lane.head().is_some())
-            && self.take_permit(key)
+            && self.take_permit(key, self.lane_share(key))
             && let Some((offset, delivery)) = self.take_head(key)
         {
             self.endpoint_mut(key).in_flight += 1;
@@ -213,12 +213,6 @@ impl Core {
         let drains = || self.endpoint(key).owned().is_some_and(|lane| lane.waiting() > NEARLY_CAUGHT_UP);
         // Alone there is nothing to share, and nothing to count.
         if self.dispatchers > NonZeroU32::MIN && drains() { NonZeroU32::MIN } else { self.dispatchers }
-    }
-
-    /// Takes an attempt of the lane from the rate, if it may start; who starts it counts it as in flight.
-    fn take_permit(&mut self, key: EndpointKey) -> bool {
-        let (now, share) = (self.now, self.lane_share(key));
-        self.may_begin(key) && self.endpoint_mut(key).take_rate(share, now)
     }
 
     /// One attempt at an endpoint that is down, once it is due: the head, and every other time its

@@ -174,9 +174,9 @@ impl Core {
     /// Sends a new delivery, queues it, or parks it; never before those that wait already.
     fn place(&mut self, key: DeliveryKey, endpoint: EndpointKey, route: Route, actions: &mut Vec<Action>) {
         let queue_length = self.settings.endpoint_queue;
-        let (share, now) = (self.dispatchers, self.now);
+        let now = self.now;
         let is_next = route == Route::Direct && self.endpoint(endpoint).queue.is_empty();
-        if is_next && self.may_begin(endpoint) && self.endpoint_mut(endpoint).take_direct_permit(share, now) {
+        if is_next && self.take_permit(endpoint, self.dispatchers) {
             return self.send(key, actions);
         }
         let state = self.endpoint(endpoint);
@@ -216,17 +216,11 @@ impl Core {
 
     /// Sends deliveries that wait for a permit, or parks them where the endpoint takes none any more.
     pub(super) fn pump_queue(&mut self, endpoint: EndpointKey, actions: &mut Vec<Action>) {
-        let (share, now) = (self.dispatchers, self.now);
+        let now = self.now;
         while let Some(key) = self.first_queued(endpoint) {
             match self.endpoint_mut(endpoint).route(now) {
-                Route::Direct => {
-                    if !self.may_begin(endpoint)
-                        || !self.endpoint_mut(endpoint).take_direct_permit(share, now)
-                    {
-                        return;
-                    }
-                }
-                Route::Hold => return,
+                Route::Direct if self.take_permit(endpoint, self.dispatchers) => {}
+                Route::Direct | Route::Hold => return,
                 Route::Park => {
                     let why = self.endpoint_mut(endpoint).obstacle(now);
                     return self.park_queue(endpoint, why, actions);
@@ -298,11 +292,10 @@ impl Core {
         if delivery.state != State::Retrying {
             return;
         }
-        let (endpoint, share, now) = (delivery.endpoint, self.dispatchers, self.now);
-        let may_begin = self.may_begin(endpoint);
-        let endpoint = self.endpoint_mut(endpoint);
+        let (key_of_endpoint, now) = (delivery.endpoint, self.now);
+        let endpoint = self.endpoint(key_of_endpoint);
         let is_open = endpoint.breaker.is_closed() && !endpoint.is_halted() && !endpoint.is_resting(now);
-        if is_open && may_begin && endpoint.take_direct_permit(share, now) {
+        if is_open && self.take_permit(key_of_endpoint, self.dispatchers) {
             self.send(key, actions);
         } else {
             self.park_failed(key, actions);

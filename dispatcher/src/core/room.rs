@@ -5,6 +5,8 @@
 //! room is for endpoints that have hardly anything in flight: however many hang, whoever answers goes on. What waits
 //! too long meanwhile is parked, as if the endpoint had no permit.
 
+use std::num::NonZeroU32;
+
 use super::{Action, Core, EndpointKey};
 
 /// Attempts of an endpoint that may take the whole room; what goes beyond has half of it.
@@ -15,9 +17,15 @@ const HARDLY_ANY: usize = 2;
 const LOOKS: usize = 2;
 
 impl Core {
-    /// Whether an attempt at the endpoint may begin, as far as its own permits and everybody's room go.
-    pub(super) fn may_begin(&mut self, key: EndpointKey) -> bool {
-        self.endpoint(key).free_permits() > 0 && self.finds_room(key)
+    /// Takes an attempt at the endpoint, if it may begin: by the endpoint's own permits, by everybody's room, and by the
+    /// webhook's rate, from which it is taken as one of so many dispatchers that send to it. Who begins it counts it as
+    /// in flight.
+    pub(super) fn take_permit(&mut self, key: EndpointKey, share: NonZeroU32) -> bool {
+        let now = self.now;
+        // Who has no permit of his own does not wait for room.
+        self.endpoint(key).free_permits() > 0
+            && self.finds_room(key)
+            && self.endpoint_mut(key).take_rate(share, now)
     }
 
     /// Whether there is room for an attempt at the endpoint. If not, it is looked at again when there is some.
