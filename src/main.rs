@@ -36,6 +36,11 @@ use roles::Roles;
 use run::{RunError, Start};
 use telemetry::Signals;
 
+/// A delivery is some dozen small allocations that live for a round trip, beside others that live for minutes: the system's
+/// allocator spends a fifth of the dispatcher's time on that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Payment callbacks in, signed webhooks out.
 #[derive(Debug, Parser)]
 #[command(version, about)]

@@ -54,11 +54,12 @@ pub enum NotUnderstood {
 /// If the notification can't be understood: nothing is guessed about money.
 pub fn from_notification(source: Source<'_>) -> Result<Event, NotUnderstood> {
     let (event_type, meaning) = interpret(source.kind, source.fields)?;
+    let occurred_at = time_of(source.fields, Field::DateTime);
     let data = match source.kind {
         NotificationType::Recurrent => EventData::Subscription(subscription_data(&source)?),
         NotificationType::Receipt => EventData::Receipt(receipt_data(&source)),
         NotificationType::Kkt | NotificationType::SbpToken => EventData::Notice(notice_data(&source)),
-        _ => EventData::Payment(Box::new(payment_data(&source)?)),
+        _ => EventData::Payment(Box::new(payment_data(&source, occurred_at)?)),
     };
     let key = identity_key(&source, meaning);
     Ok(Event {
@@ -71,7 +72,7 @@ pub fn from_notification(source: Source<'_>) -> Result<Event, NotUnderstood> {
         organization: source.gateway.organization.clone(),
         gateway: Some(source.gateway.id.clone()),
         club_id: club(&source),
-        occurred_at: occurred_at(source.fields),
+        occurred_at,
         accepted_at: source.accepted_at,
         data,
     })
@@ -156,7 +157,7 @@ fn identity_key(source: &Source<'_>, meaning: Meaning) -> String {
     }
 }
 
-fn payment_data(source: &Source<'_>) -> Result<PaymentData, NotUnderstood> {
+fn payment_data(source: &Source<'_>, occurred_at: Option<Timestamp>) -> Result<PaymentData, NotUnderstood> {
     let fields = source.fields;
     let required_id = |field| match fields.parse::<u64>(field) {
         Some(id) if id > 0 => Ok(id),
@@ -185,7 +186,7 @@ fn payment_data(source: &Source<'_>) -> Result<PaymentData, NotUnderstood> {
         card_type: owned(fields, Field::CardType),
         card_last_four: owned(fields, Field::CardLastFour),
         test_mode: fields.flag(Field::TestMode),
-        occurred_at: occurred_at(fields).map(Timestamp::to_rfc3339),
+        occurred_at: occurred_at.map(Timestamp::to_rfc3339),
         reason: owned(fields, Field::Reason),
         reason_code,
         retry: reason_code.and_then(retry_class),
@@ -254,18 +255,15 @@ fn club_in_data(data: &str) -> Option<ClubId> {
     (!club.is_empty()).then(|| ClubId::new(club))
 }
 
-fn occurred_at(fields: &Fields<'_>) -> Option<Timestamp> {
-    time_of(fields, Field::DateTime)
-}
-
 /// `yyyy-MM-dd HH:mm:ss` in UTC, or RFC 3339.
 fn time_of(fields: &Fields<'_>, field: Field) -> Option<Timestamp> {
     let text = fields.text(field)?;
-    let instant = match text.parse::<jiff::Timestamp>() {
-        Ok(instant) => instant,
-        Err(_) => {
-            text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()
-        }
+    // Behind the date only a zone has one of these: CloudPayments names none.
+    let names_zone = text.get(10..).is_some_and(|time| time.contains(['Z', 'z', '+', '-']));
+    let zoned = if names_zone { text.parse::<jiff::Timestamp>().ok() } else { None };
+    let instant = match zoned {
+        Some(instant) => instant,
+        None => jiff::tz::Offset::UTC.to_timestamp(text.parse().ok()?).ok()?,
     };
     u64::try_from(instant.as_millisecond()).ok().map(Timestamp)
 }

@@ -5,11 +5,13 @@
 //! e-mail or address of the payer, and no raw body.
 
 mod from_notification;
+mod identity;
 
 use serde::{Deserialize, Serialize};
 
 pub use crate::event_type::EventType;
 pub use from_notification::{NotUnderstood, Source, from_notification, partition_key};
+pub use identity::EventIdentity;
 
 use crate::delivery::{Disabled, is_of_configuration};
 use crate::ids::{ClubId, EventId, GatewayId, OrganizationId, WebhookId};
@@ -71,15 +73,6 @@ impl EventSource {
     }
 }
 
-/// The part of an event's record that the repeat memory needs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct EventIdentity {
-    /// As in [`Event`].
-    pub id: EventId,
-    /// As in [`Event`].
-    pub fingerprint: u64,
-}
-
 /// A record in `events` that this version can't read.
 #[derive(Debug, thiserror::Error)]
 #[error("the record is not an event of this version")]
@@ -133,8 +126,11 @@ impl Event {
 
     /// The record as it stands in the log.
     pub fn encode(&self) -> Vec<u8> {
+        // Room for nearly all, so that it does not move while it grows.
+        let mut record = Vec::with_capacity(768);
         // A struct of strings and numbers always serializes.
-        serde_json::to_vec(self).unwrap_or_default()
+        let _ = serde_json::to_writer(&mut record, self);
+        record
     }
 
     /// The body of its webhook, as integrators receive it. The same event always gives the same bytes.

@@ -13,13 +13,7 @@ macro_rules! fields {
         pub enum Field { $($name),+ }
 
         impl Field {
-            const COUNT: usize = [$(Self::$name),+].len();
-
-            /// The field with this key, spelled as CloudPayments spells it.
-            pub(super) fn of_key(key: &[u8]) -> Option<Self> {
-                $(if key == stringify!($name).as_bytes() { return Some(Self::$name); })+
-                None
-            }
+            const ALL: [Self; [$(Self::$name),+].len()] = [$(Self::$name),+];
 
             /// The key.
             pub const fn as_str(self) -> &'static str {
@@ -29,7 +23,6 @@ macro_rules! fields {
     };
 }
 
-// In the order of real bodies, so that most keys are found after few comparisons.
 fields!(
     TransactionId,
     Amount,
@@ -76,7 +69,43 @@ impl fmt::Display for Field {
     }
 }
 
+/// The longest key and one.
+const LENGTHS: usize = 29;
+
+/// The fields in the order of their keys' lengths, and where each length begins: most keys of a body are none of ours,
+/// and are told by a comparison or two.
+const BY_LENGTH: ([Field; Field::COUNT], [usize; LENGTHS + 1]) = {
+    let (mut fields, mut begins) = (Field::ALL, [0; LENGTHS + 1]);
+    let (mut length, mut placed) = (0, 0);
+    #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+    while length < LENGTHS {
+        begins[length] = placed;
+        let mut field = 0;
+        while field < Field::COUNT {
+            if Field::ALL[field].as_str().len() == length {
+                fields[placed] = Field::ALL[field];
+                placed += 1;
+            }
+            field += 1;
+        }
+        length += 1;
+        begins[length] = placed;
+    }
+    assert!(placed == Field::COUNT, "a key is longer than LENGTHS");
+    (fields, begins)
+};
+
 impl Field {
+    const COUNT: usize = Self::ALL.len();
+
+    /// The field with this key, spelled as CloudPayments spells it.
+    pub(super) fn of_key(key: &[u8]) -> Option<Self> {
+        static FIELDS: ([Field; Field::COUNT], [usize; LENGTHS + 1]) = BY_LENGTH;
+        let (fields, begins) = &FIELDS;
+        let (begin, end) = (begins.get(key.len())?, begins.get(key.len() + 1)?);
+        fields.get(*begin..*end)?.iter().find(|field| field.as_str().as_bytes() == key).copied()
+    }
+
     /// The keys that decide about money: none of them may stand in a body twice.
     const fn is_critical(self) -> bool {
         matches!(
@@ -135,5 +164,22 @@ impl<'a> Fields<'a> {
     /// A flag: `1` or `true` in any case.
     pub fn flag(&self, field: Field) -> bool {
         self.text(field).is_some_and(|text| text == "1" || text.eq_ignore_ascii_case("true"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_found_and_nothing_else() {
+        for field in Field::ALL {
+            assert_eq!(Field::of_key(field.as_str().as_bytes()), Some(field));
+            assert_eq!(Field::of_key(field.as_str().to_lowercase().as_bytes()), None);
+            assert_eq!(Field::of_key(&[field.as_str().as_bytes(), b"x"].concat()), None);
+        }
+        for key in [&b""[..], b"X", &[b'a'; LENGTHS - 1], &[b'a'; LENGTHS], &[b'a'; 4096]] {
+            assert_eq!(Field::of_key(key), None, "{}", key.escape_ascii());
+        }
     }
 }

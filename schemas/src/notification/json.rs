@@ -59,6 +59,9 @@ pub(super) fn all_pairs(body: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
 fn text_of(value: &RawValue) -> Result<Cow<'_, str>, ReadBodyError> {
     let raw = value.get();
     match raw.as_bytes().first() {
+        Some(b'"') if memchr::memchr(b'\\', raw.as_bytes()).is_none() => {
+            Ok(Cow::Borrowed(raw.trim_matches('"')))
+        }
         Some(b'"') => serde_json::from_str(raw).map(Cow::Owned).map_err(|_| ReadBodyError::NotJson),
         Some(b'n') => Ok(Cow::Borrowed("")),
         _ => Ok(Cow::Borrowed(raw)),
