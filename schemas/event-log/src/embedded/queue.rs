@@ -203,6 +203,11 @@ impl Intake {
         self.is_sampled.store(true, Ordering::Relaxed);
     }
 
+    /// Whether nothing more is let in.
+    pub(super) fn is_closed(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// Lets nothing more in; what was accepted can still be taken.
     pub(super) fn close(&mut self) {
         self.commands.close();

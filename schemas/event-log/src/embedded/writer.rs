@@ -34,6 +34,10 @@ const BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// Between two looks at the disk.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// A batch that waits for more looks for it so often: whoever appends wakes nobody meanwhile. The queue holds many times
+/// what comes in this time.
+const REST: Duration = Duration::from_millis(20);
+
 /// When a batch is written.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pace {
@@ -117,13 +121,24 @@ impl Writer {
                 Taken::Command(accepted) if matches!(accepted.command, Command::Close) => self.intake.close(),
                 Taken::Command(accepted) => {
                     batch.push(accepted);
-                    wait = self.patience();
+                    wait = Duration::ZERO;
                 }
+                Taken::Nothing if self.rest(&batch) => {}
                 Taken::Nothing => return (batch, false),
                 Taken::Ended => return (batch, true),
             }
         }
         (batch, false)
+    }
+
+    /// Rests, where a batch that has begun may wait for more. Says whether it did.
+    fn rest(&self, batch: &Batch) -> bool {
+        let rest = self.patience().min(REST);
+        let rests = !batch.is_empty() && !rest.is_zero() && !self.intake.is_closed();
+        if rests {
+            std::thread::sleep(rest);
+        }
+        rests
     }
 
     /// How long a batch that has begun waits for more.
