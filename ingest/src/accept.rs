@@ -8,16 +8,17 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use hookline_event_log::Log;
-use hookline_schemas::event::{Source, from_notification};
+use hookline_schemas::check::{DirectoryKey, TopUp};
+use hookline_schemas::event::{Event, Source, from_notification};
 use hookline_schemas::notification::{
     Classified, Field, Fields, NotificationType, ReadBodyError, classify, read_fields,
 };
-use hookline_schemas::time::Clock;
+use hookline_schemas::time::{Clock, Timestamp};
 use http::{HeaderMap, Request, header};
 use hyper::body::Body;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Permit};
 use crate::answer::{Accepted, Refusal};
 use crate::append::Appender;
 use crate::body;
@@ -99,50 +100,48 @@ where
     L: Log,
     B: Body<Data = Bytes> + Unpin,
 {
+    let (notification, _permit) = receive(edge, request, peer).await?;
+    let now = edge.clock.wall();
+    notification.gateway().tally(&edge.tallies).verified(now);
+
+    let fields = read_fields(notification.format(), notification.body());
+    let kind = kind_of(&notification, fields.as_ref())?;
+    let outcome = match kind {
+        NotificationType::Check => Ok(Accepted::Check(answer_check(edge, &notification, &fields, now))),
+        _ => {
+            let made = make_event(edge, &notification, kind, &fields);
+            let keeping = keep(edge, &notification, kind, made);
+            let kept = tokio::time::timeout(edge.settings.answer_timeout, keeping).await;
+            kept.unwrap_or(Err(Refusal::DeadlinePassed))
+        }
+    };
+    edge.metrics.notified(kind, outcome);
+    outcome
+}
+
+/// Admits, reads and verifies. Nothing else needs the head.
+async fn receive<'edge, L, B>(
+    edge: &'edge Edge<L>,
+    request: Request<B>,
+    peer: IpAddr,
+) -> Result<(VerifiedNotification, Permit<'edge>), Refusal>
+where
+    L: Log,
+    B: Body<Data = Bytes> + Unpin,
+{
     let (head, body) = request.into_parts();
     let route = Route::of(&head.method, head.uri.path())?;
     let format = body_format(&head.headers)?;
     if !edge.is_ready() {
         return Err(Refusal::NotReady);
     }
-    let limit = max_body(&edge.settings, &route);
-    let permit = edge.admission.try_admit(&route, content_length(&head.headers), limit)?;
-    let body = tokio::select! {
-        biased;
-        body = body::read(body, &permit, edge.settings.body_timeout) => body?,
-        () = edge.last_call_is_over() => return Err(Refusal::SlowBody),
-    };
+    let limit = max_body(&edge.settings, route);
+    let permit = edge.admission.try_admit(route, content_length(&head.headers), limit)?;
+    let body = body::read(body, &permit, edge.settings.body_timeout, edge.last_call_is_over()).await?;
 
     let source = source::address_of(peer, &head.headers, &edge.settings.trusted_proxies);
     let unverified = Unverified { route, format, headers: &head.headers, body, source };
-    let notification = edge.verify(unverified)?;
-
-    notification.gateway().tally(&edge.tallies).verified(edge.clock.wall());
-
-    let fields = read_fields(notification.format(), notification.body());
-    let kind = kind_of(&notification, fields.as_ref())?;
-    let answer = answer(edge, &notification, kind, fields);
-    let answered = tokio::time::timeout(edge.settings.answer_timeout, answer).await;
-    let outcome = answered.unwrap_or(Err(Refusal::DeadlinePassed));
-    edge.metrics.notified(kind, outcome);
-    outcome
-}
-
-/// Answers a verified notification; the first wait is on the log.
-async fn answer<L: Log>(
-    edge: &Edge<L>,
-    notification: &VerifiedNotification,
-    kind: NotificationType,
-    fields: Result<Fields<'_>, ReadBodyError>,
-) -> Result<Accepted, Refusal> {
-    match (kind, fields) {
-        (NotificationType::Check, Ok(fields)) => {
-            Ok(Accepted::Check(answer_check(edge, notification, &fields)))
-        }
-        (NotificationType::Check, Err(_)) => Ok(Accepted::Check(CheckCode::NotAccepted)),
-        (_, Ok(fields)) => append(edge, notification, kind, &fields).await,
-        (_, Err(unreadable)) => quarantine(edge, notification, kind, unreadable.to_string()).await,
-    }
+    Ok((edge.verify(unverified)?, permit))
 }
 
 /// The type: of the URL, else of the fields.
@@ -163,8 +162,10 @@ fn kind_of(
 fn answer_check<L: Log>(
     edge: &Edge<L>,
     notification: &VerifiedNotification,
-    fields: &Fields<'_>,
+    fields: &Result<Fields<'_>, ReadBodyError>,
+    now: Timestamp,
 ) -> CheckCode {
+    let Ok(fields) = fields else { return CheckCode::NotAccepted };
     if check::is_type_conflict(fields) {
         edge.metrics.type_conflict();
         return CheckCode::NotAccepted;
@@ -179,17 +180,27 @@ fn answer_check<L: Log>(
         policy: &gateway.policy,
         client: client.as_ref(),
         top_up: top_up.as_ref().map(|(_, top_up)| top_up),
-        now: edge.clock.wall(),
+        now,
     };
     check::answer(fields, known)
 }
 
-async fn append<L: Log>(
+/// An event, on its way into the log.
+struct Made {
+    event: Event,
+    record: Vec<u8>,
+    top_up: Option<(DirectoryKey, TopUp)>,
+    began: Duration,
+}
+
+/// Makes the event of everything but a Check; or says why there is none.
+fn make_event<L: Log>(
     edge: &Edge<L>,
     notification: &VerifiedNotification,
     kind: NotificationType,
-    fields: &Fields<'_>,
-) -> Result<Accepted, Refusal> {
+    fields: &Result<Fields<'_>, ReadBodyError>,
+) -> Result<Made, String> {
+    let fields = fields.as_ref().map_err(ToString::to_string)?;
     let gateway = &notification.gateway().gateway;
     let began = edge.clock.elapsed();
     let top_up = edge.directory.top_up(gateway, fields);
@@ -202,30 +213,35 @@ async fn append<L: Log>(
         top_up_club: top_up.as_ref().and_then(|(_, top_up)| top_up.club_id.as_ref()),
         accepted_at: edge.clock.at(began),
     });
-    let event = match event {
-        Ok(event) => event,
-        Err(reason) => return quarantine(edge, notification, kind, reason.to_string()).await,
-    };
+    let event = event.map_err(|reason| reason.to_string())?;
     let record = event.encode();
     // Parked copies are larger than the event, and the log takes 1 MiB.
     if record.len() > MAX_EVENT {
-        return quarantine(edge, notification, kind, "the event is too large".to_owned()).await;
+        return Err("the event is too large".to_owned());
     }
-    let taken_at = edge.appender.append(&event, record.into(), top_up, &edge.directory, began).await?;
-    Ok(Accepted::Appended { taken_at })
+    Ok(Made { event, record, top_up, began })
 }
 
-async fn quarantine<L: Log>(
+/// Has it in the log when it returns: the event, or what none could be made of in quarantine.
+async fn keep<L: Log>(
     edge: &Edge<L>,
     notification: &VerifiedNotification,
     kind: NotificationType,
-    reason: String,
+    made: Result<Made, String>,
 ) -> Result<Accepted, Refusal> {
-    edge.quarantine.keep(notification, kind, reason, edge.clock.now()).await?;
-    Ok(Accepted::Quarantined)
+    match made {
+        Ok(Made { event, record, top_up, began }) => {
+            let appending = edge.appender.append(&event, record.into(), top_up, &edge.directory, began);
+            Ok(Accepted::Appended { taken_at: appending.await? })
+        }
+        Err(reason) => {
+            edge.quarantine.keep(notification, kind, reason, edge.clock.now()).await?;
+            Ok(Accepted::Quarantined)
+        }
+    }
 }
 
-fn max_body(settings: &Settings, route: &Route) -> u64 {
+fn max_body(settings: &Settings, route: Route<'_>) -> u64 {
     match route {
         Route::Typed { .. } => settings.max_body.as_u64(),
         Route::Shared => settings.max_shared_body.as_u64().min(settings.max_body.as_u64()),

@@ -61,17 +61,6 @@ pub(crate) enum Accepted {
     Quarantined,
 }
 
-impl Accepted {
-    /// A label for metrics.
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::Check(_) => "check",
-            Self::Appended { .. } => "appended",
-            Self::Quarantined => "quarantined",
-        }
-    }
-}
-
 impl Refusal {
     const fn parts(self) -> (StatusCode, &'static str) {
         match self {

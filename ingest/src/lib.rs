@@ -15,6 +15,7 @@ mod directory;
 mod gateway_metrics;
 mod gateways;
 mod metrics;
+mod patience;
 mod quarantine;
 mod route;
 mod server;

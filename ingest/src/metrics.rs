@@ -1,6 +1,7 @@
 //! The metrics of the edge: one table holds names, help and labels; the handles are made once.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hookline_schemas::notification::NotificationType;
@@ -90,22 +91,57 @@ fn notifications(kind: NotificationType, outcome: &'static str) -> Counter {
     counter!(NOTIFICATIONS, "type" => kind.as_str(), "outcome" => outcome)
 }
 
-/// The counters of what a type can be accepted as.
-fn accepted_as(kind: NotificationType) -> impl Iterator<Item = ((NotificationType, &'static str), Counter)> {
-    let taken = ["appended", "quarantined"].into_iter().filter(move |_| kind != NotificationType::Check);
-    let checked = ["check"].into_iter().filter(move |_| kind == NotificationType::Check);
-    taken.chain(checked).map(move |label| ((kind, label), notifications(kind, label)))
+/// A count that requests pay one addition for; the recorder is told of it at each look.
+#[derive(Debug)]
+struct Count {
+    count: AtomicU64,
+    told: Counter,
+}
+
+impl Count {
+    const fn new(told: Counter) -> Self {
+        Self { count: AtomicU64::new(0), told }
+    }
+
+    fn increment(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells the recorder, and the caller.
+    fn tell(&self) -> u64 {
+        let count = self.count.load(Ordering::Relaxed);
+        self.told.absolute(count);
+        count
+    }
+}
+
+/// What notifications of one type, but for Checks, have become.
+#[derive(Debug)]
+struct Taken {
+    appended: Count,
+    quarantined: Count,
+}
+
+impl Taken {
+    fn new(kind: NotificationType) -> Self {
+        let count = |outcome| Count::new(notifications(kind, outcome));
+        Self { appended: count("appended"), quarantined: count("quarantined") }
+    }
 }
 
 /// The handles.
 #[derive(Debug)]
 pub(crate) struct EdgeMetrics {
-    notified: HashMap<(NotificationType, &'static str), Counter>,
+    /// In the order of the types, behind Check.
+    taken: Vec<(NotificationType, Taken)>,
     refused: HashMap<&'static str, Counter>,
-    checks: HashMap<CheckCode, Counter>,
+    /// In the order of the codes.
+    checks: [Count; CheckCode::ALL.len()],
+    /// Of the counts above, told at each look.
     appended: Counter,
     quarantined: Counter,
     checked: Counter,
+    checks_notified: Counter,
     conflicts: Counter,
     check_seconds: Histogram,
     /// From the head to the answer.
@@ -130,14 +166,17 @@ impl EdgeMetrics {
         gauge!(CONNECTIONS_MAX).set(as_value(max_connections as u64));
         let of_refusal =
             |refusal: Refusal| (refusal.label(), counter!(ANSWERS, "outcome" => refusal.label()));
-        let of_code = |code: CheckCode| (code, counter!(CHECKS, "code" => code.label()));
+        let of_code = |code: CheckCode| Count::new(counter!(CHECKS, "code" => code.label()));
+        let all_but_checks =
+            NotificationType::ALL.into_iter().filter(|kind| *kind != NotificationType::Check);
         Self {
-            notified: NotificationType::ALL.into_iter().flat_map(accepted_as).collect(),
+            taken: all_but_checks.map(|kind| (kind, Taken::new(kind))).collect(),
             refused: Refusal::ALL.into_iter().map(of_refusal).collect(),
-            checks: CheckCode::ALL.into_iter().map(of_code).collect(),
+            checks: CheckCode::ALL.map(of_code),
             appended: counter!(ANSWERS, "outcome" => "appended"),
             quarantined: counter!(ANSWERS, "outcome" => "quarantined"),
             checked: counter!(ANSWERS, "outcome" => "check"),
+            checks_notified: notifications(NotificationType::Check, "check"),
             conflicts: counter!(CONFLICTS),
             check_seconds: histogram!(ANSWER_SECONDS, "path" => "check"),
             appended_seconds: histogram!(ANSWER_SECONDS, "path" => "append"),
@@ -155,14 +194,19 @@ impl EdgeMetrics {
 
     /// A verified notification was answered so.
     pub(crate) fn notified(&self, kind: NotificationType, outcome: Result<Accepted, Refusal>) {
-        match outcome.map(Accepted::label) {
-            Ok(label) => {
-                if let Some(counter) = self.notified.get(&(kind, label)) {
-                    counter.increment(1);
-                }
-            }
+        match outcome {
+            // Counted by its code, when it is answered.
+            Ok(Accepted::Check(_)) => {}
+            Ok(Accepted::Appended { .. }) => self.count(kind, |taken| &taken.appended),
+            Ok(Accepted::Quarantined) => self.count(kind, |taken| &taken.quarantined),
             // Rare enough to be looked up.
             Err(refusal) => notifications(kind, refusal.label()).increment(1),
+        }
+    }
+
+    fn count(&self, kind: NotificationType, which: impl FnOnce(&Taken) -> &Count) {
+        if let Some((_, taken)) = self.taken.iter().find(|(of, _)| *of == kind) {
+            which(taken).increment();
         }
     }
 
@@ -173,6 +217,7 @@ impl EdgeMetrics {
 
     /// What is measured when somebody looks: no request pays for it.
     pub(crate) fn observe(&self, admission: &Admission, (clients, top_ups): (usize, usize), gateways: usize) {
+        self.tell_counts();
         for ((in_use, most), usage) in self.permits.iter().zip(admission.usage()) {
             in_use.set(as_value(usage.in_use));
             most.set(as_value(usage.most));
@@ -182,23 +227,29 @@ impl EdgeMetrics {
         self.gateways.set(as_value(gateways as u64));
     }
 
+    fn tell_counts(&self) {
+        let checks = self.checks.iter().map(Count::tell).sum();
+        self.checked.absolute(checks);
+        self.checks_notified.absolute(checks);
+        self.appended.absolute(self.taken.iter().map(|(_, taken)| taken.appended.tell()).sum());
+        self.quarantined.absolute(self.taken.iter().map(|(_, taken)| taken.quarantined.tell()).sum());
+    }
+
     /// A request whose head was there at `began` was answered at `ended`.
     pub(crate) fn answered(&self, outcome: Result<Accepted, Refusal>, began: Duration, ended: Duration) {
         let took = ended.saturating_sub(began);
         match outcome {
             Ok(Accepted::Check(code)) => {
-                self.checked.increment(1);
                 self.check_seconds.record(took);
-                if let Some(counter) = self.checks.get(&code) {
-                    counter.increment(1);
+                if let Some(count) = self.checks.get(code as usize) {
+                    count.increment();
                 }
             }
             Ok(Accepted::Appended { taken_at }) => {
-                self.appended.increment(1);
                 self.appended_seconds.record(took);
                 self.append_seconds.record(ended.saturating_sub(taken_at));
             }
-            Ok(Accepted::Quarantined) => self.quarantined.increment(1),
+            Ok(Accepted::Quarantined) => {}
             Err(refusal) => {
                 if let Some(counter) = self.refused.get(refusal.label()) {
                     counter.increment(1);

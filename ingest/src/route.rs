@@ -6,12 +6,12 @@ use http::{HeaderMap, Method, header};
 use crate::answer::Refusal;
 
 /// Where a notification was posted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Route {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route<'path> {
     /// `/payments/cloudpayments/{gatewayId}/{type}`: the URL names gateway and type.
     Typed {
         /// As it stands in the URL; may be unknown.
-        gateway: String,
+        gateway: &'path str,
         /// The type.
         kind: NotificationType,
     },
@@ -21,16 +21,16 @@ pub(crate) enum Route {
 
 const PREFIX: &str = "/payments/cloudpayments/";
 
-impl Route {
+impl<'path> Route<'path> {
     /// Reads method and path.
-    pub(crate) fn of(method: &Method, path: &str) -> Result<Self, Refusal> {
+    pub(crate) fn of(method: &Method, path: &'path str) -> Result<Self, Refusal> {
         let rest = path.strip_prefix(PREFIX).ok_or(Refusal::NotFound)?;
         let route = match rest.trim_end_matches('/').split_once('/') {
             None if rest.trim_end_matches('/') == "callback" => Self::Shared,
             None => return Err(Refusal::NotFound),
             Some((gateway, segment)) => {
                 let kind = NotificationType::of_segment(segment).ok_or(Refusal::NotFound)?;
-                Self::Typed { gateway: gateway.to_owned(), kind }
+                Self::Typed { gateway, kind }
             }
         };
         if method == Method::POST { Ok(route) } else { Err(Refusal::NotPost) }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn knows_the_two_urls_and_posts_alone() {
-        let typed = |gateway: &str, kind| Ok(Route::Typed { gateway: gateway.to_owned(), kind });
+        let typed = |gateway, kind| Ok(Route::Typed { gateway, kind });
         for (method, path, expected) in [
             (Method::POST, "/payments/cloudpayments/gw_1/pay", typed("gw_1", NotificationType::Pay)),
             (Method::POST, "/payments/cloudpayments/gw_1/Check", typed("gw_1", NotificationType::Check)),

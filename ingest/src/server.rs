@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use hookline_event_log::{Log, ReadError, TableName};
-use hookline_listener::{Asked, BindError, HandedOver, STRANGER_GRACE, listen, until_ended};
+use hookline_listener::{Asked, BindError, HandedOver, STRANGER_GRACE, Seldom, listen, until_ended};
 use hookline_schemas::seal::Sealer;
 use hookline_schemas::time::Clock;
 use http::{HeaderValue, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ use crate::directory::{Directory, follow};
 use crate::gateway_metrics::Tallies;
 use crate::gateways::Gateways;
 use crate::metrics::EdgeMetrics;
+use crate::patience::Patience;
 use crate::quarantine::Quarantine;
 use crate::settings::Settings;
 use crate::source::FailureLimit;
@@ -227,11 +228,14 @@ where
     L: Log,
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let asked = Asked::default();
-    let service = service_fn(|request| async move {
+    let (asked, patience) = (Asked::default(), Patience::new(edge.clock, edge.settings.head_timeout));
+    let service = service_fn(|request| async {
+        patience.head_came();
         let began = edge.clock.elapsed();
         let outcome = accept(edge, request, peer).await;
-        edge.metrics.answered(outcome, began, edge.clock.elapsed());
+        let ended = edge.clock.elapsed();
+        edge.metrics.answered(outcome, began, ended);
+        patience.answered(ended);
         let mut response = respond(outcome);
         if edge.is_draining() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -239,12 +243,17 @@ where
         Ok::<_, Infallible>(response)
     });
     let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(edge.settings.head_timeout)
+        // Else hyper is ready to notice that a caller goes before he is answered, with another buffer to read into for each
+        // request, because this one holds the request. What he asked for is finished either way.
+        .half_close(true)
         .max_buf_size(MAX_HEAD)
         .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), asked.noted_by(service));
-    until_ended(served, http1::Connection::graceful_shutdown, &asked, end).await;
+    tokio::select! {
+        biased;
+        () = until_ended(served, http1::Connection::graceful_shutdown, &asked, end) => {}
+        () = Seldom::new(patience.runs_out()) => tracing::debug!("the head of a request took too long"),
+    }
 }
 
 async fn tidy<L: Log>(edge: &Edge<L>) {

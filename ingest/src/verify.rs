@@ -52,7 +52,7 @@ impl VerifiedNotification {
 #[derive(Debug)]
 pub(crate) struct Unverified<'a> {
     /// Where it was posted.
-    pub(crate) route: Route,
+    pub(crate) route: Route<'a>,
     /// How the body is written.
     pub(crate) format: BodyFormat,
     /// The head of the request.
@@ -71,9 +71,9 @@ pub(crate) fn verify(
     unverified: Unverified<'_>,
 ) -> Result<VerifiedNotification, Refusal> {
     let signature = signature(unverified.headers, unverified.format).ok_or(Refusal::SignatureMissing)?;
-    let (gateway, declared) = match &unverified.route {
+    let (gateway, declared) = match unverified.route {
         Route::Typed { gateway, kind } => {
-            (of_typed_url(gateways, gateway, &unverified.body, signature)?, Some(*kind))
+            (of_typed_url(gateways, gateway, &unverified.body, signature)?, Some(kind))
         }
         Route::Shared => (of_shared_url(gateways, directory, failures, &unverified, signature)?, None),
     };

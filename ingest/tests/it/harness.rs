@@ -269,6 +269,7 @@ impl<L: Log> Edge<L> {
 
     /// The value of a counter, by its name and labels as they are exported.
     pub(crate) fn counter(&self, name: &str) -> u64 {
+        (self.look)();
         let text = self.counted.render();
         let value = text.lines().find_map(|line| line.strip_prefix(name)).expect("a counter of this name");
         value.trim().parse().expect("a number")

@@ -5,7 +5,8 @@ use std::time::Duration;
 use hookline_schemas::notification::NotificationType::Pay;
 
 use crate::client::{Connection, Post, typed_url};
-use crate::harness::{ACCEPTED, Edge, NOT_ACCEPTED, Setup};
+use crate::gated::GatedLog;
+use crate::harness::{ACCEPTED, DIRECTORY, Edge, NOT_ACCEPTED, Scratch, Setup};
 use crate::notifications::pay;
 
 #[tokio::test]
@@ -79,6 +80,37 @@ async fn a_connection_that_sends_nothing_is_closed_in_time() {
     let mut idle = Connection::open(edge.address).await;
     assert_eq!(idle.post(&Post::notification(Pay, &pay("1"))).await.parts(), (200, ACCEPTED));
     assert_eq!(idle.closed().await, "");
+}
+
+#[tokio::test]
+async fn a_connection_that_goes_on_asking_outlives_the_time_for_a_head() {
+    let limit = Duration::from_secs(1);
+    let edge = Edge::start(Setup::with_settings(|settings| settings.head_timeout = limit)).await;
+    let mut connection = Connection::open(edge.address).await;
+    for transaction in ["1", "2", "3", "4"] {
+        assert_eq!(
+            connection.post(&Post::notification(Pay, &pay(transaction))).await.parts(),
+            (200, ACCEPTED)
+        );
+        tokio::time::sleep(limit * 2 / 5).await;
+    }
+    assert_eq!(connection.closed().await, "", "once it is idle for so long");
+}
+
+#[tokio::test]
+async fn an_answer_may_take_longer_than_a_head() {
+    let limit = Duration::from_millis(100);
+    let scratch = Scratch::new();
+    let log = GatedLog::new(scratch.open_loaded(DIRECTORY).await);
+    log.gates.acknowledgements.shut();
+    let setup = Setup::with_settings(|settings| settings.head_timeout = limit);
+    let edge = Edge::launch(scratch, log.clone(), setup).await;
+    edge.wait_until_ready().await;
+    let mut connection = Connection::open(edge.address).await;
+    connection.send(&Post::notification(Pay, &pay("1")).bytes()).await;
+    assert!(connection.answer_within(limit * 4).await.is_none(), "nothing is durable yet");
+    log.gates.acknowledgements.open();
+    assert_eq!(connection.answer().await.parts(), (200, ACCEPTED));
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use hyper::service::Service;
 use tokio_util::sync::CancellationToken;
 
+use crate::Seldom;
+
 /// How long a connection on which nothing has been asked yet is waited for at the end. Its head time-out is longer, and
 /// whoever connects without a word must not keep the next process from starting.
 pub const STRANGER_GRACE: Duration = Duration::from_secs(1);
@@ -57,8 +59,9 @@ pub async fn until_ended<C>(
 {
     let mut connection = pin!(connection);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
-        () = end.cancelled() => {
+        () = Seldom::new(end.cancelled()) => {
             // Asked to end before it has read anything, hyper closes it with the request that is on its way.
             let stranger = tokio::time::timeout(STRANGER_GRACE, connection.as_mut());
             let ended = if asked.is_so() { None } else { stranger.await.ok() };

@@ -2,11 +2,12 @@
 //!
 //! The three listeners of a process (edge, control plane, admin) share this, so that a cap bites, an end is orderly and
 //! a socket is taken over in the same way for all of them. It knows HTTP/1.1 only as something that can be asked to
-//! end; what is served is its caller's business. Nothing here is boxed, per connection or per request.
+//! end; what is served is its caller's business. Nothing here is allocated per request.
 
 mod accept;
 mod connection;
 mod handed_over;
+mod seldom;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::net::SocketAddr;
 pub use accept::{Accept, serve};
 pub use connection::{Asked, Noted, STRANGER_GRACE, until_ended};
 pub use handed_over::{HandOverError, HandedOver};
+pub use seldom::Seldom;
 use tokio::net::TcpListener;
 
 /// Why nothing can listen there.
