@@ -1,9 +1,10 @@
 //! The process' own log lines. Nobody who logs waits for stderr: a line goes into a bounded queue, which a thread of its own
 //! writes out, and one that finds it full is dropped and counted. What is queued at the end is still written.
 
-use std::io::{self, IsTerminal, Stderr, Write};
+use std::io::{self, BufWriter, IsTerminal, Stderr, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 
@@ -12,6 +13,12 @@ use crate::config::{LogFormat, TelemetryConfig};
 
 /// Lines that wait for stderr: some MiB, and seconds of a loud process.
 const QUEUED: usize = 16_384;
+
+/// Lines are written together, up to so many bytes of them.
+const TOGETHER: usize = 64 * 1024;
+
+/// How long the thread rests after it has written: who logs meanwhile does not wake it.
+const REST: Duration = Duration::from_millis(10);
 
 /// How many lines nobody will ever read. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +53,7 @@ impl Lines {
             .buffered_lines_limit(QUEUED)
             .lossy(true)
             .thread_name("log-lines")
-            .finish(stderr);
+            .finish(Unhurried(BufWriter::with_capacity(TOGETHER, stderr)));
         let dropped = Dropped { queue_full: Some(queue.error_counter()), failed };
 
         let filter = filter::wanted(config).expect("a configuration is checked, and its filter with it");
@@ -98,6 +105,22 @@ impl Drop for Lines {
 /// Writes what waits.
 fn finish(writing: &Mutex<Option<WorkerGuard>>) {
     drop(writing.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
+/// Flushed once nothing waits any more. What comes during the rest after that is written together.
+#[derive(Debug)]
+struct Unhurried<W: Write>(BufWriter<W>);
+
+impl<W: Write> Write for Unhurried<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.0.flush();
+        std::thread::sleep(REST);
+        flushed
+    }
 }
 
 /// Counts what stderr does not take: a disk may be full behind it.

@@ -50,7 +50,8 @@ async fn webhooks_change_without_a_restart() -> anyhow::Result<()> {
     rewrite(&bench, "paused = true", "paused = \"perhaps\"")?;
     hookline.reload()?;
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    ensure!(bench.launch.last_output().contains("the webhooks stay as they were"));
+    let said = "the webhooks stay as they were";
+    eventually(bench.clock, || bench.launch.last_output().contains(said)).await?;
     becomes(&bench, "wh_1", "state", "paused".into()).await?;
 
     rewrite(&bench, "paused = \"perhaps\"", "rate_limit = 100")?;
@@ -81,7 +82,8 @@ async fn a_secret_is_rotated_without_a_restart() -> anyhow::Result<()> {
     rewrite(&bench, "paused = false", "paused = true")?;
     hookline.reload()?;
     becomes(&bench, "wh_1", "state", "paused".into()).await?;
-    ensure!(bench.launch.last_output().contains("wh_1: its previous secret counts no more since 2001-01-01"));
+    let said = "wh_1: its previous secret counts no more since 2001-01-01";
+    eventually(bench.clock, || bench.launch.last_output().contains(said)).await?;
     bench.pay(4..5).await?;
     rewrite(&bench, "paused = true", "paused = false")?;
     hookline.reload()?;
