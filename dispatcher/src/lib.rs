@@ -5,6 +5,8 @@
 //! State that must survive a crash is in the log alone: the watermark, R, and the lane records.
 
 mod attempt;
+#[doc(hidden)]
+pub mod bench;
 mod core;
 mod endpoints;
 mod metrics;

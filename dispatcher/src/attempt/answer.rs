@@ -59,23 +59,23 @@ pub(crate) fn outcome_of(status: StatusCode, headers: &HeaderMap, now: Timestamp
     }
 }
 
-/// Reads a body as far as it is read at all, for this time at most, and gives its beginning. Neither an endless
-/// body nor one that breaks changes what the status said.
-pub(crate) async fn beginning_of(mut body: Incoming, within: Duration) -> Vec<u8> {
-    let mut kept = Vec::new();
+/// Reads a body as far as it is read at all, for this time at most, and keeps its beginning. Neither an endless body nor
+/// one that breaks changes what the status said. Whether it came to its end.
+pub(crate) async fn beginning_of(mut body: Incoming, within: Duration, kept: &mut Vec<u8>) -> bool {
     let reading = async {
         let mut read = 0;
-        while let Some(Ok(frame)) = body.frame().await {
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
             let data = frame.data_ref().map_or(&[][..], Bytes::as_ref);
             kept.extend(data.iter().take(KEPT - kept.len()));
             read += data.len();
             if read > MAX_BODY {
-                return;
+                return false;
             }
         }
+        true
     };
-    let _ = tokio::time::timeout(within, reading).await;
-    kept
+    tokio::time::timeout(within, reading).await.unwrap_or(false)
 }
 
 /// The beginning of a body as a text that shows the same wherever it is shown: what is no UTF-8 is replaced, what

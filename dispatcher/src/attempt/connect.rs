@@ -9,26 +9,25 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hookline_outbound::{TlsError, tls_config};
-use hookline_schemas::time::Clock;
 use http::Uri;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::answer::MAX_ANSWER;
 use super::guard::AddressGuard;
-use super::rationed::{MadeAt, Rationed};
+use super::rationed::Rationed;
 use super::resolve::{GuardedResolver, ReachError, Resolve};
 
 /// Connects; a host that is written as an address is judged here, because it is never resolved.
 ///
-/// It has a deadline of its own: the client lets a connection that was overtaken by one from its pool go on in
-/// the background, where no attempt's deadline would end it.
+/// It has a deadline of its own, whatever whoever asks for a connection waits for.
 #[derive(Clone)]
 pub(crate) struct GuardedConnector<R> {
     guard: Arc<AddressGuard>,
     timeout: Duration,
-    clock: Clock,
     inner: Inner<R>,
 }
 
@@ -42,7 +41,6 @@ impl<R: Resolve> GuardedConnector<R> {
         resolver: R,
         ca_file: Option<&Path>,
         timeout: Duration,
-        clock: Clock,
     ) -> Result<Self, TlsError> {
         let guard = Arc::new(guard);
         let resolver = GuardedResolver::new(Arc::clone(&guard), resolver);
@@ -56,17 +54,18 @@ impl<R: Resolve> GuardedConnector<R> {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        Ok(Self { guard, timeout, clock, inner })
+        Ok(Self { guard, timeout, inner })
     }
 }
 
-type Connected<R> = Rationed<<Inner<R> as Service<Uri>>::Response>;
+/// What a connection is made over.
+pub(crate) type Stream = Rationed<MaybeHttpsStream<TokioIo<TcpStream>>>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl<R: Resolve> Service<Uri> for GuardedConnector<R> {
-    type Response = Connected<R>;
+    type Response = Stream;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Connected<R>, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(context)
@@ -77,10 +76,10 @@ impl<R: Resolve> Service<Uri> for GuardedConnector<R> {
         if host.parse::<IpAddr>().is_ok_and(|address| !self.guard.permits(address)) {
             return Box::pin(std::future::ready(Err(ReachError::Blocked.into())));
         }
-        let (connecting, clock) = (tokio::time::timeout(self.timeout, self.inner.call(url)), self.clock);
+        let connecting = tokio::time::timeout(self.timeout, self.inner.call(url));
         Box::pin(async move {
             let connected = connecting.await.map_err(|_| ReachError::Late)??;
-            Ok(Rationed::new(connected, MAX_ANSWER, MadeAt(clock.elapsed())))
+            Ok(Rationed::new(connected, MAX_ANSWER))
         })
     }
 }

@@ -1,4 +1,4 @@
-//! A connection that reads no more for one request than an answer may have, and knows its age.
+//! A connection that reads no more for one request than an answer may have.
 //!
 //! The client's own limits are those of one head and one body; what comes before the head, interim answers
 //! without end, it skips. Here all of it together is bounded, whatever it is.
@@ -6,10 +6,8 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
 
 /// Read at once.
 const CHUNK: usize = 4 * 1024;
@@ -25,17 +23,12 @@ pub(crate) struct Rationed<T> {
     inner: T,
     ration: usize,
     left: usize,
-    made_at: MadeAt,
 }
-
-/// When a connection was made, by the clock of whoever uses it; every answer over it carries this.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct MadeAt(pub(crate) Duration);
 
 impl<T> Rationed<T> {
     /// So many bytes per request.
-    pub(crate) const fn new(inner: T, ration: usize, made_at: MadeAt) -> Self {
-        Self { inner, ration, left: ration, made_at }
+    pub(crate) const fn new(inner: T, ration: usize) -> Self {
+        Self { inner, ration, left: ration }
     }
 }
 
@@ -89,11 +82,5 @@ impl<T: Write + Unpin> Write for Rationed<T> {
     ) -> Poll<io::Result<usize>> {
         self.left = self.ration;
         Pin::new(&mut self.inner).poll_write_vectored(context, slices)
-    }
-}
-
-impl<T: Connection> Connection for Rationed<T> {
-    fn connected(&self) -> Connected {
-        self.inner.connected().extra(self.made_at)
     }
 }

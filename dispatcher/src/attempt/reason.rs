@@ -4,13 +4,17 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 
 use hookline_schemas::delivery::FailureReason;
-use hyper_util::client::legacy;
 use rustls::pki_types::InvalidDnsNameError;
 
 use super::resolve::ReachError;
 
-/// What an error of the client comes down to.
-pub(crate) fn reason_of(error: &legacy::Error) -> FailureReason {
+/// What comes down to it that a request has no answer.
+pub(crate) fn reason_of(error: &(dyn Error + 'static)) -> FailureReason {
+    if causes(error).any(is_about_tls) { FailureReason::Tls } else { FailureReason::Broken }
+}
+
+/// What comes down to it that there is no connection.
+pub(crate) fn reason_of_connecting(error: &(dyn Error + 'static)) -> FailureReason {
     let reached = causes(error).find_map(|cause| cause.downcast_ref::<ReachError>());
     let io = || causes(error).find_map(|cause| cause.downcast_ref::<io::Error>());
     match reached {
@@ -19,7 +23,6 @@ pub(crate) fn reason_of(error: &legacy::Error) -> FailureReason {
         Some(ReachError::Late) => FailureReason::Timeout,
         Some(ReachError::Local) => FailureReason::Local,
         None if causes(error).any(is_about_tls) => FailureReason::Tls,
-        None if !error.is_connect() => FailureReason::Broken,
         None if io().is_some_and(is_local) => FailureReason::Local,
         None if io().is_some_and(|error| error.kind() == ErrorKind::TimedOut) => FailureReason::Timeout,
         None => FailureReason::Connect,

@@ -24,12 +24,14 @@ use tower_service::Service;
 
 use super::connect::GuardedConnector;
 use super::guard::AddressGuard;
+use super::kept::Keep;
 use super::resolve::{ReachError, Resolve, Resolved, SystemResolver};
-use super::{Ended, KEEP, Keep, Sender};
+use super::{AGE, Ended, IDLE, Sender};
 use crate::core::{Prepared, simulation};
 use crate::settings::Settings;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+const KEEP: Keep = Keep { idle: IDLE, age: AGE, most: 4 };
 const TIMEOUT: Duration = Duration::from_millis(400);
 const DELIVERED: AttemptOutcome = AttemptOutcome::Delivered { status: 200 };
 
@@ -180,6 +182,10 @@ fn webhook(url: &str) -> Webhook {
 }
 
 async fn attempt<R: Resolve>(sender: &Sender<R>, url: &str) -> Ended {
+    sender.attempt(&webhook(url), &event()).await
+}
+
+fn event() -> Arc<Prepared> {
     let data = NoticeData {
         gateway: GatewayId::new("gw"),
         gateway_transaction_id: None,
@@ -201,7 +207,7 @@ async fn attempt<R: Resolve>(sender: &Sender<R>, url: &str) -> Ended {
         accepted_at: Timestamp(0),
         data: EventData::Notice(data),
     };
-    sender.attempt(&webhook(url), &Prepared::new(event)).await
+    Prepared::new(event)
 }
 
 #[tokio::test]
@@ -278,6 +284,8 @@ async fn a_name_that_changes_its_mind_leads_nowhere_else() {
         "one connection to the address that was judged"
     );
     // Idle for longer than it is kept: the next attempt asks again, and the answer is judged anew.
+    tokio::time::sleep(Duration::from_millis(110)).await;
+    sender.tidy();
     permitted.until_closed(1).await;
     assert_eq!(attempt(&sender, &url).await, failed(FailureReason::BlockedAddress));
     assert_eq!((resolver.asked(), permitted.accepted(), forbidden.accepted()), (2, 1, 0));
@@ -312,13 +320,13 @@ async fn a_connection_that_is_never_idle_is_not_kept_for_ever() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_overtaken_ends_with_its_deadline() {
+async fn a_connection_that_is_not_made_ends_with_its_own_deadline() {
     let server = Server::start("127.0.0.1:0", Manner::Silent).await;
     let guard = AddressGuard::new(vec!["127.0.0.1/32".parse().expect("a network")]);
     let (resolver, clock) = (SystemResolver::default(), Clock::start());
-    let mut connector = GuardedConnector::new(guard, resolver, None, TIMEOUT, clock).expect("TLS");
+    let mut connector = GuardedConnector::new(guard, resolver, None, TIMEOUT).expect("TLS");
     let url = format!("https://127.0.0.1:{}/", server.address.port()).parse().expect("a URL");
-    // As the client leaves it in the background: nobody else has a deadline for it.
+    // Nobody else has a deadline for it.
     let connecting = tokio::time::timeout(TIMEOUT * 5, connector.call(url)).await;
     let error = connecting.expect("an end of its own").expect_err("no connection");
     assert_eq!(error.downcast_ref::<ReachError>(), Some(&ReachError::Late));
@@ -361,6 +369,36 @@ async fn what_has_been_taken_is_not_sent_again_by_the_same_attempt() {
     assert_eq!(attempt(&sender, &url).await.outcome, DELIVERED);
     assert_eq!(attempt(&sender, &url).await, failed(FailureReason::Broken));
     assert_eq!(server.requests.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn endpoints_at_one_receiver_have_connections_of_their_own() {
+    let server = Server::start("127.0.0.1:0", Manner::Answers).await;
+    let sender = sender(&["127.0.0.1/32"]);
+    let url = format!("http://{}/", server.address);
+    let webhooks: Vec<_> =
+        ["wh_1", "wh_2"].map(|id| Webhook { id: WebhookId::new(id), ..webhook(&url) }).into();
+    for _ in 0..3 {
+        // Three times as many at once as are kept of one endpoint.
+        let attempts = webhooks
+            .iter()
+            .flat_map(|webhook| (0..12).map(|_| async { sender.attempt(webhook, &event()).await }));
+        for ended in futures::future::join_all(attempts).await {
+            assert_eq!(ended.outcome, DELIVERED);
+        }
+        server.until_closed(server.accepted() - 2 * KEEP.most).await;
+    }
+    assert_eq!(server.accepted(), 2 * (12 + 8 + 8));
+    let moved = Webhook {
+        url: parse_url(&format!("http://localhost:{}/", server.address.port())).expect("a URL"),
+        ..webhook(&url)
+    };
+    let before = server.accepted();
+    assert_eq!(
+        sender.attempt(&Webhook { id: WebhookId::new("wh_1"), ..moved }, &event()).await.outcome,
+        DELIVERED
+    );
+    assert_eq!(server.accepted(), before + 1, "what leads elsewhere is not used for another URL");
 }
 
 #[tokio::test]

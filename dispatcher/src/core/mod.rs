@@ -34,7 +34,7 @@ mod window;
 #[cfg(test)]
 pub(crate) mod simulation;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,11 +43,12 @@ use bytes::Bytes;
 use hookline_event_log::{AppendError, CommitError, Epoch, JournalName, Offset, Partition, partition_of};
 use hookline_schemas::delivery::{AttemptOutcome, DeadLetter, LaneCounts, LaneRecord, ParkedDelivery};
 use hookline_schemas::event::Event;
-use hookline_schemas::ids::{EventId, WebhookId};
+use hookline_schemas::ids::WebhookId;
 use hookline_schemas::time::Timestamp;
 use hookline_schemas::webhook::{Webhook, Webhooks};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use appends::Append;
 use breaker::BreakerRules;
@@ -59,6 +60,7 @@ use outcomes::Attempt;
 pub(crate) use ownership::Committing;
 pub(crate) use pace::Rate;
 use planning::Delivery;
+pub(crate) use repeats::Identity;
 use shard::LaneShard;
 pub(crate) use shard::RegisteredWords;
 pub(crate) use status::{Gauges, Position, Waiting};
@@ -139,7 +141,7 @@ pub(crate) enum Input {
     /// A partition of `events` is ours.
     EventsGranted { partition: Partition, epoch: Epoch, committed: Offset, totals: Totals },
     /// Events that were settled before, for the repeat memory.
-    Remembered { partition: Partition, events: Vec<(EventId, u64)> },
+    Remembered { partition: Partition, events: Vec<Identity> },
     /// What became of each webhook's deliveries in an earlier life.
     Tallied { partition: Partition, records: Vec<TallyRecord> },
     /// A put of a piece of a tally ended.
@@ -266,12 +268,12 @@ pub(crate) struct Core {
     dispatchers: NonZeroU32,
     endpoints: Vec<Endpoint>,
     endpoint_keys: HashMap<WebhookId, EndpointKey>,
-    endpoint_timers: HashMap<EndpointKey, Timestamp>,
-    deliveries: HashMap<DeliveryKey, Delivery>,
-    attempts: HashMap<AttemptKey, Attempt>,
-    appends: HashMap<AppendKey, Append>,
+    endpoint_timers: FxHashMap<EndpointKey, Timestamp>,
+    deliveries: FxHashMap<DeliveryKey, Delivery>,
+    attempts: FxHashMap<AttemptKey, Attempt>,
+    appends: FxHashMap<AppendKey, Append>,
     /// Detached attempts that succeeded before their parked copies were acknowledged.
-    late_successes: HashSet<AttemptKey>,
+    late_successes: FxHashSet<AttemptKey>,
     /// Deliveries in the order of their budgets' ends; settled ones are skipped.
     budgets: VecDeque<(Timestamp, DeliveryKey)>,
     /// Deliveries in the order in which their waits for a permit end; those that wait no more are skipped.
@@ -304,11 +306,11 @@ impl Core {
             dispatchers: NonZeroU32::MIN,
             endpoints: Vec::new(),
             endpoint_keys: HashMap::new(),
-            endpoint_timers: HashMap::new(),
-            deliveries: HashMap::new(),
-            attempts: HashMap::new(),
-            appends: HashMap::new(),
-            late_successes: HashSet::new(),
+            endpoint_timers: FxHashMap::default(),
+            deliveries: FxHashMap::default(),
+            attempts: FxHashMap::default(),
+            appends: FxHashMap::default(),
+            late_successes: FxHashSet::default(),
             budgets: VecDeque::new(),
             waits: VecDeque::new(),
             waiting_for_room: VecDeque::new(),
@@ -388,6 +390,11 @@ impl Core {
             && !self.draining
             && !self.is_revoking(JournalName::Events, partition)
             && window.is_some_and(has_room)
+    }
+
+    /// Deliveries of all windows that are not settled.
+    pub(crate) fn in_hand(&self) -> usize {
+        self.deliveries.len()
     }
 
     /// Whether parked deliveries of this partition may be followed.

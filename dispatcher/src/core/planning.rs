@@ -8,7 +8,6 @@ use std::time::Duration;
 use hookline_event_log::{Epoch, JournalName, Offset, Partition};
 use hookline_schemas::delivery::{FailureReason, ParkedDelivery, Party};
 use hookline_schemas::event::Event;
-use hookline_schemas::ids::EventId;
 use hookline_schemas::time::Timestamp;
 use hookline_schemas::webhook::Webhooks;
 
@@ -16,7 +15,7 @@ use super::endpoint::Route;
 use super::lane::Lane;
 use super::objective::Standing;
 use super::outcomes::{Attempt, Target};
-use super::repeats::Seen;
+use super::repeats::{Identity, Seen};
 use super::window::Settled;
 use super::{
     Action, AttemptKey, Core, DeliveryKey, EndpointKey, FetchedEvent, ParkReason, Prepared, Timer, Way,
@@ -84,10 +83,11 @@ impl Delivery {
 
 impl Core {
     /// Remembers events that were settled in an earlier life.
-    pub(super) fn remember(&mut self, partition: Partition, events: &[(EventId, u64)]) {
+    pub(super) fn remember(&mut self, partition: Partition, events: &[Identity]) {
         let Some(window) = self.windows.get_mut(&partition) else { return };
-        for (id, fingerprint) in events {
-            window.repeats.meet(id, *fingerprint);
+        window.repeats.expect(events.len());
+        for event in events {
+            window.repeats.meet(*event);
         }
     }
 
@@ -130,7 +130,7 @@ impl Core {
     ) {
         let Some(webhooks) = self.webhooks.clone() else { return };
         let Some(window) = self.windows.get_mut(&partition) else { return };
-        match window.repeats.meet(&event.id, event.fingerprint) {
+        match window.repeats.meet(Identity::new(event.id.as_str(), event.fingerprint)) {
             Seen::Repeated => return self.pass_repeated(partition, offset, &event, &webhooks),
             Seen::Conflicting => self.counts.conflicting += 1,
             Seen::New => {}

@@ -2,8 +2,10 @@
 //!
 //! Everything under way is a future in one set; each ends with inputs for the core. Nothing here decides.
 
+mod busyness;
 pub(crate) mod holdings;
 mod look;
+mod owned;
 mod perform;
 mod readers;
 mod report;
@@ -21,8 +23,7 @@ use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, TryFutureExt};
 use hookline_event_log::{
-    Change, Journal, JournalName, Log, Ownership, OwnershipChange, Partition, ReadError, Table, TableName,
-    TableWatch,
+    Change, Journal, JournalName, Log, Ownership, Partition, ReadError, Table, TableName, TableWatch,
 };
 use hookline_outbound::TlsError;
 use hookline_schemas::time::{Clock, Timestamp};
@@ -37,18 +38,19 @@ use crate::endpoints::{Endpoints, Operators, Request};
 use crate::metrics::DispatcherMetrics;
 use crate::redelivery::{self, Redeliveries, Surroundings};
 use crate::settings::Settings;
-use holdings::{Grant, Holdings, Revoked, TakenOver};
+use busyness::{Busyness, busy_of_thread};
+use holdings::{Holdings, TakenOver};
 use look::{Looked, Looking};
-use perform::Performer;
+use perform::{Begun, Performer};
 use readers::{Readers, Source};
 use report::REPORT_INTERVAL;
 use versions::{Gate, Known, Taken};
 use watched::WatchedLanes;
 
-/// So many things are taken before connections get their turn. tokio's own budget would be used up by the first
-/// of what is under way; the rest, many thousands where much is parked at once, would be polled in vain each
-/// time, and nobody would get any further.
-const TURNS: u64 = 64;
+/// So many things that have happened are taken in one turn; then connections get theirs. tokio's own budget would be
+/// used up by the first of what is under way; the rest, many thousands where much is parked at once, would be polled in
+/// vain each time, and nobody would get any further.
+const BURST: usize = 64;
 
 /// Why the dispatcher can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +72,7 @@ enum Happened {
     /// An input for the core.
     Input(Input),
     /// An attempt ended so.
-    Attempted(AttemptKey, Ended),
+    Attempted(AttemptKey, Begun, Ended),
     /// A partition has been taken over: after these inputs it is followed from there, once our webhooks are those
     /// of the log.
     TakenOver(Taken),
@@ -185,6 +187,7 @@ impl<L: Log> Dispatcher<L> {
             looking: Looking::default(),
             dispatchers: NonZeroU32::MIN,
             repeat_memory: self.settings.repeat_memory,
+            busyness: Busyness::default(),
             drained: self.until_drained.then_some(Drained::NotYet),
         };
         shell.run(self.webhooks, shutdown, self.settings.drain_timeout).await
@@ -215,6 +218,7 @@ struct Shell<L: Log> {
     /// How many there are, as the core knows it.
     dispatchers: NonZeroU32,
     repeat_memory: usize,
+    busyness: Busyness,
     /// Whether nothing is left, where the dispatcher ends with that.
     drained: Option<Drained>,
 }
@@ -240,15 +244,13 @@ impl<L: Log> Shell<L> {
         self.take_first_grants();
         let mut drain_deadline: Option<Timestamp> = None;
         loop {
-            let turns = self.turns.fetch_add(1, Ordering::Relaxed);
-            if turns.is_multiple_of(TURNS) {
-                tokio::task::yield_now().await;
-            }
+            self.turns.fetch_add(1, Ordering::Relaxed);
             if drain_deadline.is_none() {
                 self.take_over_waiting();
                 self.begin_redeliveries();
             }
-            self.readers.start_where_there_is_room(&self.core);
+            let is_bottleneck = self.busyness.look(self.clock.elapsed(), busy_of_thread);
+            self.readers.start_where_there_is_room(&self.core, is_bottleneck);
             // Not later, whatever is due: whoever watches wants to see that it turns.
             let latest = self.clock.now().after(REPORT_INTERVAL);
             let due = self.core.next_due().map_or(latest, |due| due.min(latest));
@@ -265,6 +267,7 @@ impl<L: Log> Shell<L> {
                 }
                 Some(happened) = unconstrained(self.under_way.next()), if !self.under_way.is_empty() => {
                     self.take(happened)?;
+                    self.take_what_else_happened().await?;
                 }
                 change = self.performer.lanes.next() => self.change_ownership(JournalName::Parked, change),
                 change = self.performer.events.next() => self.change_ownership(JournalName::Events, change),
@@ -307,64 +310,6 @@ impl<L: Log> Shell<L> {
         let current = self.surroundings.webhooks.borrow().clone();
         if let Some(webhooks) = current.filter(|webhooks| !self.core.knows(webhooks)) {
             self.step(Input::Webhooks(webhooks));
-        }
-    }
-
-    /// What is ours from the start is known before anything is begun.
-    fn take_first_grants(&mut self) {
-        while let Some(change) = self.performer.lanes.next().now_or_never() {
-            self.change_ownership(JournalName::Parked, change);
-        }
-        while let Some(change) = self.performer.events.next().now_or_never() {
-            self.change_ownership(JournalName::Events, change);
-        }
-    }
-
-    fn change_ownership(&mut self, journal: JournalName, change: OwnershipChange) {
-        match change {
-            OwnershipChange::Granted { partition, epoch, committed } => {
-                if self.holdings.grant(Grant { journal, partition, epoch, committed }) {
-                    self.stop_working_on(journal, partition);
-                }
-            }
-            OwnershipChange::Revoking { partition } => match self.holdings.revoke(journal, partition) {
-                Revoked::Drain => {
-                    self.readers.remove(journal, partition);
-                    self.give_up_redeliveries(journal, partition);
-                    self.step(Input::Revoking { journal, partition });
-                }
-                Revoked::LetGo(epoch) => self.performer.let_go(journal, partition, epoch),
-                Revoked::Wait => {}
-            },
-            OwnershipChange::Lost { partition } => {
-                tracing::info!(journal = journal.as_str(), partition = partition.0, "lost a partition");
-                self.holdings.forget(journal, partition);
-                self.stop_working_on(journal, partition);
-            }
-        }
-    }
-
-    /// The partition is somebody else's already.
-    fn stop_working_on(&mut self, journal: JournalName, partition: Partition) {
-        self.give_up_redeliveries(journal, partition);
-        self.readers.remove(journal, partition);
-        self.step(Input::Lost { journal, partition });
-        self.show_lanes(journal, partition);
-    }
-
-    /// Whoever has the partition next goes on with them.
-    fn give_up_redeliveries(&mut self, journal: JournalName, partition: Partition) {
-        if journal == JournalName::Parked {
-            self.redeliveries.lose(partition);
-        }
-    }
-
-    /// Lanes that are ours no more are what is written down of them.
-    fn show_lanes(&mut self, journal: JournalName, partition: Partition) {
-        if journal == JournalName::Parked && self.watched.is_loaded() {
-            for input in self.watched.of_partition(partition) {
-                self.step(input);
-            }
         }
     }
 
@@ -420,11 +365,23 @@ impl<L: Log> Shell<L> {
         }
     }
 
+    /// Where much happens, it is taken at one go: everything else that may come is looked at once for all of it.
+    async fn take_what_else_happened(&mut self) -> Result<(), DispatcherError> {
+        for _ in 1..BURST {
+            match unconstrained(self.under_way.next()).now_or_never() {
+                Some(Some(happened)) => self.take(happened)?,
+                Some(None) | None => return Ok(()),
+            }
+        }
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
     fn take(&mut self, happened: Happened) -> Result<(), DispatcherError> {
         match happened {
             Happened::Input(input) => self.step(input),
-            Happened::Attempted(attempt, ended) => {
-                self.performer.observe(attempt, &ended, &self.metrics);
+            Happened::Attempted(attempt, begun, ended) => {
+                self.performer.observe(begun, &ended, &self.metrics);
                 self.step(Input::AttemptFinished { attempt, outcome: ended.outcome });
             }
             Happened::TakenOver(taken) => {

@@ -23,9 +23,7 @@ use super::holdings::Grant;
 use super::takeover::{take_over_events, take_over_lanes, tally_partition};
 use super::{Happened, told};
 use crate::attempt::{Ended, Sender};
-use crate::core::{
-    Action, AppendKey, AttemptKey, Committing, Input, Load, Prepared, RequestKey, TallyRecord, Way,
-};
+use crate::core::{Action, AppendKey, Committing, Input, Load, Prepared, RequestKey, TallyRecord, Way};
 use crate::endpoints::ByHandError;
 use crate::metrics::{Attempted, DispatcherMetrics};
 
@@ -34,6 +32,9 @@ const LOAD_BYTES: usize = 1024 * 1024;
 
 /// How long to wait before a read that failed is tried again.
 const LOAD_AGAIN: Duration = Duration::from_millis(500);
+
+/// How often it is looked for connections that nobody needs.
+const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What an attempt in flight is remembered by.
 #[derive(Debug)]
@@ -55,11 +56,11 @@ pub(super) struct Performer<L: Log> {
     /// Who owns the events.
     pub(super) events: L::Ownership,
     sender: Sender,
-    begun: HashMap<AttemptKey, Begun>,
     /// Who waits for an answer.
     asked: HashMap<RequestKey, oneshot::Sender<Result<(), ByHandError>>>,
     /// Tells this process from the others in its markers.
     process: u64,
+    tidy_due: Timestamp,
     clock: Clock,
 }
 
@@ -70,9 +71,9 @@ impl<L: Log> Performer<L> {
             lanes: log.ownership(JournalName::Parked),
             events: log.ownership(JournalName::Events),
             sender,
-            begun: HashMap::new(),
             asked: HashMap::new(),
             process: rand::random(),
+            tidy_due: Timestamp(0),
             clock,
         }
     }
@@ -81,9 +82,9 @@ impl<L: Log> Performer<L> {
     pub(super) fn perform(&mut self, action: Action) -> Option<LocalBoxFuture<'static, Happened>> {
         Some(match action {
             Action::Attempt { attempt, webhook, event, number, way } => {
-                self.begun.insert(attempt, self.begin(&webhook, &event, number, way));
+                let begun = self.begin(&webhook, &event, number, way);
                 let sender = self.sender.clone();
-                async move { Happened::Attempted(attempt, sender.attempt(&webhook, &event).await) }
+                async move { Happened::Attempted(attempt, begun, sender.attempt(&webhook, &event).await) }
                     .boxed_local()
             }
             Action::Park { append, partition, parked, why } => {
@@ -194,6 +195,15 @@ impl<L: Log> Performer<L> {
         })
     }
 
+    /// Closes what is open for nobody, every now and then.
+    pub(super) fn tidy(&mut self) {
+        let now = self.clock.now();
+        if now >= self.tidy_due {
+            self.sender.tidy();
+            self.tidy_due = now.after(TIDY_INTERVAL);
+        }
+    }
+
     /// Remembers who waits for an answer.
     pub(super) fn ask(&mut self, asker: oneshot::Sender<Result<(), ByHandError>>) -> RequestKey {
         self.asked.retain(|_, asker| !asker.is_closed());
@@ -276,8 +286,7 @@ impl<L: Log> Performer<L> {
     }
 
     /// Records an attempt that has ended: in the metrics, and in the attempts journal without waiting.
-    pub(super) fn observe(&mut self, attempt: AttemptKey, ended: &Ended, metrics: &DispatcherMetrics) {
-        let Some(begun) = self.begun.remove(&attempt) else { return };
+    pub(super) fn observe(&self, begun: Begun, ended: &Ended, metrics: &DispatcherMetrics) {
         let now = self.clock.now();
         let took = now.since(begun.at);
         let waited = (begun.number == 1).then(|| begun.at.since(begun.accepted_at));

@@ -17,7 +17,10 @@ use super::versions::{Known, come_to};
 use crate::core::{Core, FetchedEvent, Input};
 
 /// What one read takes at most.
-const LIMIT: ReadLimit = ReadLimit { records: 256, bytes: 1024 * 1024 };
+const LIMIT: ReadLimit = ReadLimit { records: 32, bytes: 1024 * 1024 };
+
+/// So many deliveries are in hand at most while the thread is the bottleneck, but for those of the reads under way.
+const IN_HAND: usize = 4096;
 
 /// A partition that is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,13 +101,15 @@ impl<L: Log> Readers<L> {
         !self.reading.is_empty()
     }
 
-    /// Starts the readers that the core has room for.
-    pub(super) fn start_where_there_is_room(&mut self, core: &Core) {
+    /// Starts the readers that the core has room for. While this thread is the bottleneck there is less: events wait in
+    /// the log.
+    pub(super) fn start_where_there_is_room(&mut self, core: &Core, is_bottleneck: bool) {
         if self.idle.is_empty() {
             return;
         }
+        let takes_events = !is_bottleneck || core.in_hand() < IN_HAND;
         let startable = |key: &(JournalName, Partition)| match key.0 {
-            JournalName::Events => core.has_room(key.1),
+            JournalName::Events => takes_events && core.has_room(key.1),
             _ => core.follows_lanes(key.1),
         };
         let keys: Vec<_> = self.idle.keys().filter(|key| startable(key)).copied().collect();

@@ -34,6 +34,7 @@ impl<L: Log> Shell<L> {
         self.metrics.report_look(self.looking.lags(), self.looking.oldest(), self.clock.wall());
         self.look_at_log();
         self.look_whether_drained();
+        self.performer.tidy();
     }
 
     /// Asks the log how far it has come, unless it is being asked, or was a moment ago.

@@ -13,7 +13,7 @@ use hookline_schemas::event::EventIdentity;
 use super::Happened;
 use super::readers::Source;
 use super::watched::{Believed, believed};
-use crate::core::{Input, RegisteredWords, ResumedLane, TallyRecord, Totals};
+use crate::core::{Identity, Input, RegisteredWords, ResumedLane, TallyRecord, Totals};
 
 /// What one read of the past takes at most.
 const LIMIT: ReadLimit = ReadLimit { records: 4096, bytes: 4 * 1024 * 1024 };
@@ -43,9 +43,8 @@ pub(super) async fn take_over_events<L: Log>(
             break;
         }
         let before = batch.records.iter().filter(|record| record.offset < from);
-        let identities =
-            before.filter_map(|record| serde_json::from_slice::<EventIdentity>(&record.value).ok());
-        events.extend(identities.map(|identity| (identity.id, identity.fingerprint)));
+        let identities = before.filter_map(|record| EventIdentity::read(&record.value));
+        events.extend(identities.map(|found| Identity::new(found.id, found.fingerprint)));
         position = batch.next;
     }
     let inputs = vec![

@@ -22,7 +22,7 @@ pub(super) fn of_process(world: &World, process: usize) {
         let (counts, backlog) = (lane.counts(), lane.backlog());
         assert!(lane.adds_up(), "{} does not add up at {:?}: {counts:?} {backlog}", endpoint.id, world.now);
         let stand = world.log.parked_below(&endpoint.id, lane.tail());
-        let is_exact = counts.registered == stand || world.faults.losses;
+        let is_exact = counts.registered == stand || world.has_losses;
         assert!(is_exact, "{stand} records of {} stand below {:?}: {lane:?}", endpoint.id, lane.tail());
     }
 }

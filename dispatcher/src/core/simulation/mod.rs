@@ -138,6 +138,15 @@ fn whoever_shared_the_lanes_under_faults_sends_directly_again() {
     }
 }
 
+/// What a deposed owner did not know stays unknown when the faults are over.
+#[test]
+fn counts_that_a_deposed_owner_wrote_are_believed_for_good() {
+    let quiet = Faults { appends: false, down: false, clocks: false, moves: false, ..Faults::ALL };
+    let faults = Faults { operators: false, deletes: true, ..quiet };
+    let mut world = run(16_616_181_347_029_710_046, faults);
+    comes_back(&mut world);
+}
+
 /// Under steady traffic something is always on its way into the lane; it ends there all the same.
 #[test]
 fn steady_traffic_leaves_the_lane_once_the_receiver_is_back() {

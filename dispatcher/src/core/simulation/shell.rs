@@ -3,7 +3,7 @@
 use hookline_event_log::{Change, Epoch, JournalName, Offset, OwnershipChange};
 use rand::Rng;
 
-use super::super::{FetchedEvent, Input};
+use super::super::{FetchedEvent, Identity, Input};
 use super::log::Key;
 use super::process::Reader;
 use super::receivers::number_of;
@@ -93,7 +93,8 @@ impl World {
             self.step(process, Input::Tallied { partition, records });
             let events = self.log.events.get(&partition).map(Vec::as_slice).unwrap_or_default();
             let before = events.iter().filter(|(offset, _)| *offset < from);
-            let events = before.map(|(_, event)| (event.id.clone(), event.fingerprint)).collect();
+            let events =
+                before.map(|(_, event)| Identity::new(event.id.as_str(), event.fingerprint)).collect();
             self.step(process, Input::Remembered { partition, events });
         }
         self.read_soon(process, (journal, partition), 1);

@@ -96,6 +96,8 @@ pub(super) enum Fault {
 
 pub(super) struct World {
     pub(super) faults: Faults,
+    /// Whether partitions were lost at any time: what a deposed owner did not know better is believed for good.
+    pub(super) has_losses: bool,
     pub(super) random: SmallRng,
     pub(super) now: Timestamp,
     pub(super) log: Log,
@@ -118,6 +120,7 @@ impl World {
     pub(super) fn new(seed: u64, faults: Faults) -> Self {
         let mut world = Self {
             faults,
+            has_losses: faults.losses,
             random: SmallRng::seed_from_u64(seed),
             now: Timestamp(0),
             log: Log::default(),
