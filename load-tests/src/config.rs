@@ -47,11 +47,21 @@ pub struct Log {
     /// Partitions of all that is kept by webhook.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lane_partitions: Option<u16>,
+    /// How long records are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
     /// What counts for the embedded log alone.
     pub embedded: Embedded,
     /// What counts for Kafka alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka: Option<Kafka>,
+}
+
+/// How long records are kept.
+#[derive(Debug, Clone, Serialize)]
+pub struct Retention {
+    /// Of events that are settled.
+    pub events: String,
 }
 
 /// The embedded log.
@@ -153,6 +163,15 @@ pub struct Dispatcher {
     /// Attempts in flight per endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint_concurrency: Option<u16>,
+    /// How long a delivery may wait in the window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+    /// Events in the window of each partition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_events: Option<u16>,
+    /// Deliveries that wait for a permit of their endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint_queue: Option<u32>,
 }
 
 /// A site.
@@ -204,6 +223,7 @@ impl Config {
             log: Log {
                 backend: "embedded".to_owned(),
                 lane_partitions: None,
+                retention: None,
                 embedded: Embedded {
                     map_size: Some("8 GiB".to_owned()),
                     reserve: Some("16 MiB".to_owned()),
@@ -219,6 +239,9 @@ impl Config {
                 attempt_timeout: None,
                 probe_schedule: None,
                 endpoint_concurrency: None,
+                budget: None,
+                window_events: None,
+                endpoint_queue: None,
             },
             control: Listener { listen: (Ipv4Addr::LOCALHOST, 0).into() },
             cloudpayments: None,

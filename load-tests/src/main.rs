@@ -8,12 +8,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use hookline_load_tests::report::Report;
+use hookline_load_tests::ceiling::{self, Ceiling};
+use hookline_load_tests::report::{Report, files};
 use hookline_load_tests::scenario::kafka_faults::{self, Fault};
 use hookline_load_tests::scenario::{
-    self, Surroundings, control, hostile, isolation, kill, outage, redelivery, restarts, spread, steady,
+    self, Surroundings, ceilings, check, control, growth, hostile, isolation, kill, outage, peers,
+    redelivery, restarts, spread, steady,
 };
 use hookline_load_tests::simulator::Pace;
+use hookline_load_tests::sink;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Runs a scenario against hookline, on the loopback alone.
@@ -21,10 +24,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 #[command(version)]
 struct Arguments {
     #[command(subcommand)]
-    scenario: Scenario,
+    command: Command,
     /// Print one JSON object as the last line
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    files: files::Options,
     /// The hookline to test; without it this checkout is built in release mode
     #[arg(long, global = true, value_name = "PATH")]
     hookline: Option<PathBuf>,
@@ -37,11 +42,25 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Run(Scenario),
+    /// Make one page, README.md, of the reports in a directory
+    Report(files::Together),
+    /// An integrator that costs little, until its standard input ends: a process that a scenario starts
+    #[command(hide = true)]
+    Sink(sink::Options),
+    /// What is possible on this machine: a process that a scenario starts
+    #[command(subcommand, hide = true)]
+    Ceiling(Ceiling),
+}
+
+#[derive(Debug, Subcommand)]
 enum Scenario {
     /// Steady load: throughput, latency, cost; nothing lost, nothing twice
     Steady(SteadyArguments),
     /// kill -9 at random moments under load: nothing lost, no copy without a reason
-    Kill(KillArguments),
+    Kill(kill::Options),
     /// Brokers, edges and dispatchers fail under load: nothing lost, no copy without a reason, no restart needed
     KafkaFaults(KafkaFaultsArguments),
     /// Three dispatchers over Kafka deliver what one can not
@@ -58,6 +77,14 @@ enum Scenario {
     Redelivery(RedeliveryArguments),
     /// hookline is replaced again and again while notifications are posted: no caller notices, nothing is lost
     Restarts(RestartsArguments),
+    /// Webhooks, the log and what is parked grow: a delivery costs no more, and a start is quick
+    Growth(growth::Options),
+    /// How near hookline comes to what is possible on this machine
+    Ceilings(ceilings::Options),
+    /// Checks at half of what hookline takes: how late the answers are
+    Check(check::Options),
+    /// Other webhook senders that run here: what a delivery costs them and us, how late it is, what a kill loses
+    Peers(peers::Options),
 }
 
 #[derive(Debug, Args)]
@@ -65,9 +92,16 @@ struct SteadyArguments {
     /// Payments in all
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=5_000_000))]
     payments: u64,
-    /// Payments per second; without it each begins when another is over
+    /// As many payments as are due in this time at the rate, which is 500 where none is given and not lean
+    #[arg(long, conflicts_with = "payments", value_parser = clap::value_parser!(u64).range(1..=60))]
+    minutes: Option<u64>,
+    /// Payments per second; without it each begins when another is over [lean: 2100]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     rate: Option<u32>,
+    /// To endpoints that count and do not judge, without Checks: for as much as hookline delivers. Goals are for 10
+    /// webhooks
+    #[arg(long)]
+    lean: bool,
     /// Payments under way at once
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     concurrency: u16,
@@ -83,22 +117,6 @@ struct SteadyArguments {
     /// The share of notifications that is posted twice, 0 to 1
     #[arg(long, default_value_t = 0.0)]
     duplicates: f64,
-}
-
-#[derive(Debug, Args)]
-struct KillArguments {
-    /// How often hookline is killed
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    cycles: u32,
-    /// Decides what is posted and when hookline is killed
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Payments per second
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    rate: u32,
-    /// Payments under way at once
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4096))]
-    concurrency: u16,
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +153,34 @@ struct ControlArguments {
     /// Decides what is posted
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+impl SteadyArguments {
+    /// The rate at full speed is a little above the goal, which is a tenth of it per webhook.
+    const LEAN_RATE: u32 = 2100;
+
+    /// Where the time is given, and no rate: not more than the judging receiver keeps up with.
+    const MINUTES_RATE: u32 = 500;
+
+    fn rate(&self) -> Option<u32> {
+        self.rate.or(self.minutes.map(|_| Self::MINUTES_RATE))
+    }
+
+    /// How many there are, at this rate.
+    fn payments_at(&self, rate: u32) -> u64 {
+        self.minutes.map_or(self.payments, |minutes| minutes * 60 * u64::from(rate))
+    }
+
+    fn lean(&self) -> steady::lean::Options {
+        let per_second = self.rate.unwrap_or(Self::LEAN_RATE);
+        steady::lean::Options {
+            payments: self.payments_at(per_second),
+            per_second,
+            concurrency: usize::from(self.concurrency),
+            webhooks: self.webhooks,
+            seed: self.seed,
+        }
+    }
 }
 
 impl From<ControlArguments> for control::Options {
@@ -303,11 +349,13 @@ impl From<RestartsArguments> for restarts::Options {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     allow_open_files();
-    let json = arguments.json;
     match Box::pin(run(arguments)).await {
-        Ok(report) => {
-            report.print(json);
-            if report.pass { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        Ok(passed) => {
+            if passed {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Err(error) => {
             eprintln!("the scenario could not be run: {error:#}");
@@ -322,18 +370,43 @@ fn allow_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<Report> {
-    let surroundings = Surroundings {
-        program: scenario::program(arguments.hookline).await?,
-        work_dir: arguments.work_dir.unwrap_or_else(std::env::temp_dir),
-        deadline: Duration::from_secs(arguments.deadline),
+/// Does what is asked for, and says whether it passed.
+async fn run(arguments: Arguments) -> anyhow::Result<bool> {
+    let json = arguments.json;
+    let report = match arguments.command {
+        Command::Sink(options) => {
+            sink::run(options).await?;
+            return Ok(true);
+        }
+        Command::Ceiling(ceiling) => {
+            ceiling::run(ceiling).await?;
+            return Ok(true);
+        }
+        Command::Report(together) => files::put_together(&together)?,
+        Command::Run(scenario) => {
+            let surroundings = Surroundings {
+                program: scenario::program(arguments.hookline).await?,
+                work_dir: arguments.work_dir.unwrap_or_else(std::env::temp_dir),
+                deadline: Duration::from_secs(arguments.deadline),
+            };
+            let work_dir = surroundings.work_dir.clone();
+            let report = Box::pin(run_scenario(surroundings, scenario)).await?;
+            arguments.files.write(&report, &work_dir)?;
+            report
+        }
     };
-    match arguments.scenario {
+    report.print(json);
+    Ok(report.pass)
+}
+
+async fn run_scenario(surroundings: Surroundings, scenario: Scenario) -> anyhow::Result<Report> {
+    match scenario {
+        Scenario::Steady(steady) if steady.lean => steady::lean::run(&surroundings, &steady.lean()).await,
         Scenario::Steady(steady) => {
             let options = steady::Options {
-                payments: steady.payments,
+                payments: steady.payments_at(steady.rate().unwrap_or_default()),
                 concurrency: usize::from(steady.concurrency),
-                pace: steady.rate.map_or(Pace::Closed, |per_second| Pace::Open { per_second }),
+                pace: steady.rate().map_or(Pace::Closed, |per_second| Pace::Open { per_second }),
                 webhooks: steady.webhooks,
                 seed: steady.seed,
                 shared_url_share: steady.shared,
@@ -341,15 +414,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
             };
             steady::run(&surroundings, &options).await
         }
-        Scenario::Kill(kill) => {
-            let options = kill::Options {
-                cycles: kill.cycles,
-                seed: kill.seed,
-                per_second: kill.rate,
-                concurrency: usize::from(kill.concurrency),
-            };
-            kill::run(&surroundings, &options).await
-        }
+        Scenario::Kill(options) => kill::run(&surroundings, &options).await,
         Scenario::KafkaFaults(faults) => {
             let every = || Fault::ALL.to_vec();
             let options = kafka_faults::Options {
@@ -371,5 +436,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
         Scenario::Restarts(arguments) => restarts::run(&surroundings, &arguments.into()).await,
         Scenario::Hostile(arguments) => hostile::run(&surroundings, &arguments.into()).await,
         Scenario::Outage(arguments) => outage::run(&surroundings, &arguments.into()).await,
+        Scenario::Growth(options) => growth::run(&surroundings, &options).await,
+        Scenario::Ceilings(options) => ceilings::run(&surroundings, &options).await,
+        Scenario::Check(options) => check::run(&surroundings, &options).await,
+        Scenario::Peers(options) => peers::run(&surroundings, &options).await,
     }
 }

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::process::{Child, Command};
 
 use crate::admin::Admin;
+use crate::affinity;
 
 /// Between two questions whether it is ready.
 const READY_INTERVAL: Duration = Duration::from_millis(10);
@@ -115,10 +116,19 @@ impl Launch {
     ///
     /// If it can't be started, ends, or is not ready in time; with the end of its output.
     pub async fn start(&self, clock: Clock) -> anyhow::Result<Hookline> {
+        self.start_on(None, clock).await
+    }
+
+    /// The same, on one core where one is named.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`], and if there is no such core.
+    pub async fn start_on(&self, core: Option<usize>, clock: Clock) -> anyhow::Result<Hookline> {
         let output = OpenOptions::new().create(true).append(true).open(&self.output)?;
         let directory = self.config.parent().context("the configuration file has no directory")?;
-        let mut child = self
-            .command()?
+        let mut command = self.command()?;
+        command
             .arg(self.role.command())
             .arg("--config")
             .arg(&self.config)
@@ -126,9 +136,9 @@ impl Launch {
             .stdin(std::process::Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("failed to start {}", self.program.display()))?;
+            .kill_on_drop(true);
+        let started = affinity::start_on(core, || command.spawn())?;
+        let mut child = started.with_context(|| format!("failed to start {}", self.program.display()))?;
         let process_id = child.id().context("the process has ended already")?;
         let deadline = clock.elapsed() + self.ready_within;
         loop {
@@ -271,15 +281,23 @@ impl Hookline {
     ///
     /// If the process is gone or the system has no `/proc`.
     pub fn usage(&self) -> anyhow::Result<Usage> {
-        let process = self.process_id.to_string();
-        let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-        let rss_anon_bytes = rss_anon(&status).context("/proc/PID/status is not as expected")?;
-        let open_files = std::fs::read_dir(format!("/proc/{process}/fd"))?.count();
-        Ok(Usage { cpu: cpu_of(&process)?, rss_anon_bytes, open_files })
+        usage_of(&self.process_id.to_string())
     }
 }
 
-/// User and system time of a process; `self` is this one.
+/// What a process has used until now; `self` is this one.
+///
+/// # Errors
+///
+/// If the process is gone or the system has no `/proc`.
+pub fn usage_of(process: &str) -> anyhow::Result<Usage> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let rss_anon_bytes = rss_anon(&status).context("/proc/PID/status is not as expected")?;
+    let open_files = std::fs::read_dir(format!("/proc/{process}/fd"))?.count();
+    Ok(Usage { cpu: cpu_of(process)?, rss_anon_bytes, open_files })
+}
+
+/// User and system time of a process; `self` is this one, `thread-self` the calling thread.
 ///
 /// # Errors
 ///

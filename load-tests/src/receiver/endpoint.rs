@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use rand::Rng;
 
-use super::{Delivery, Endpoint, Fault, Profile, State};
+use super::{Delivery, Endpoint, Fault, Profile, State, foreign};
 use crate::serve::locked;
 
 /// The tolerance that Standard Webhooks recommends, in seconds.
@@ -57,7 +57,11 @@ pub(super) async fn answer(
         // Whoever hangs up meanwhile was not answered: this future is dropped, and nothing is recorded.
         tokio::time::sleep(delay).await;
     }
-    let mut delivery = judge(&endpoint.key, &head.headers, &body, state.clock.wall().unix_seconds());
+    let mut delivery = if profile == Profile::Foreign {
+        unjudged(foreign::transaction(&body))
+    } else {
+        judge(&endpoint.key, &head.headers, &body, state.clock.wall().unix_seconds())
+    };
     let status = match (profile, delivery.fault) {
         (Profile::Down | Profile::Hang(_), _) => None,
         (_, Some(Fault::IziSignature | Fault::StandardSignature)) => Some(StatusCode::UNAUTHORIZED),
@@ -66,7 +70,9 @@ pub(super) async fn answer(
             Some(StatusCode::INTERNAL_SERVER_ERROR)
         }
         (Profile::Status(status), None) => Some(StatusCode::from_u16(status)?),
-        (Profile::Healthy | Profile::Flaky { .. } | Profile::Slow(_), None) => Some(StatusCode::OK),
+        (Profile::Healthy | Profile::Foreign | Profile::Flaky { .. } | Profile::Slow(_), None) => {
+            Some(StatusCode::OK)
+        }
     };
     delivery.webhook = endpoint.webhook.clone();
     delivery.received_at = received_at;
@@ -108,14 +114,19 @@ fn judge(key: &WebhookKey, headers: &HeaderMap, body: &[u8], now: u64) -> Delive
     let transaction = payload
         .as_ref()
         .and_then(|payload| payload.data.get("gatewayTransactionId")?.as_str().map(str::to_owned));
+    let event_type = payload.map(|payload| payload.event_type);
+    Delivery { event_id, event_type, fault, ..unjudged(transaction) }
+}
+
+fn unjudged(transaction: Option<String>) -> Delivery {
     Delivery {
         webhook: WebhookId::new(""),
-        event_id,
-        event_type: payload.map(|payload| payload.event_type),
+        event_id: EventId::new(""),
+        event_type: None,
         transaction,
         received_at: std::time::Duration::ZERO,
         answered_at: std::time::Duration::ZERO,
-        fault,
+        fault: None,
         status: 0,
     }
 }

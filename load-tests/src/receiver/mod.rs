@@ -6,6 +6,7 @@
 //! the checker's part.
 
 mod endpoint;
+mod foreign;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -48,6 +49,8 @@ pub enum Profile {
     Status(u16),
     /// Closes the connection without an answer, until it is told otherwise.
     Down,
+    /// Answers 200 at once and judges nothing: for senders that sign in other ways. Only the transaction is looked for.
+    Foreign,
 }
 
 /// A webhook's endpoint.

@@ -17,7 +17,7 @@ use crate::checker::{COPY_WINDOW, Disturbance, Evidence, Subscription, Verdict, 
 use crate::config::{self, Config, Gateway, Kafka, Webhook};
 use crate::process::{Launch, Role};
 use crate::receiver::{Delivery, Endpoint, Limits, Profile, Receiver};
-use crate::report::Report;
+use crate::report::{Report, Series};
 use crate::simulator::{Ledger, Target};
 
 /// Until a started hookline is ready: recovery of the log, or joining a group of which a member has died.
@@ -118,18 +118,25 @@ impl Bench {
         check(&Evidence { ledger, deliveries, subscriptions, disturbances, copy_window: COPY_WINDOW })
     }
 
-    /// Waits until every expected delivery came, or this time is over; then for what may still follow. That
-    /// something is missing is for the verdict to say.
+    /// Waits until every expected delivery came, or none of the missing ones has for this time; then for what may still
+    /// follow. What is late is not lost; that something is missing is for the verdict to say.
     pub(super) async fn drain(
         &self,
         fleet: &mut Fleet,
         ledger: &Ledger,
         within: Duration,
     ) -> anyhow::Result<()> {
-        let deadline = self.clock.elapsed() + within;
-        while self.judge(ledger, &self.receiver.snapshot(), &[]).lost > 0 && self.clock.elapsed() < deadline {
+        let mut patience = Patience::new(self.clock.elapsed(), within);
+        loop {
+            let before = self.clock.elapsed();
+            let missing = self.judge(ledger, &self.receiver.snapshot(), &[]).lost;
+            let now = self.clock.elapsed();
+            if missing == 0 || patience.is_over(missing, now) {
+                break;
+            }
             fleet.check_alive()?;
-            tokio::time::sleep(DRAIN_INTERVAL).await;
+            // A look at millions takes its time, and the receiver needs some, too.
+            tokio::time::sleep(DRAIN_INTERVAL.max(now.saturating_sub(before))).await;
         }
         tokio::time::sleep(SETTLE).await;
         Ok(())
@@ -152,6 +159,10 @@ impl Bench {
         let forgotten = self.receiver.forgotten();
         report.require(forgotten == 0, || format!("the receiver's record lacks {forgotten} deliveries"));
         report.require(!ledger.entries.is_empty(), || "nothing was posted".to_owned());
+        let answered = ledger.entries.values().filter_map(|entry| entry.answered);
+        report.series.push(Series::per_second("accepted", answered));
+        let taken = deliveries.iter().filter(|delivery| delivery.is_accepted());
+        report.series.push(Series::per_second("delivered", taken.map(|delivery| delivery.answered_at)));
         Ok((report, deliveries))
     }
 
@@ -176,6 +187,27 @@ impl Bench {
             eprintln!("the directory of the run stays: {}", self.directory.keep().display());
         }
         result
+    }
+}
+
+/// How long to wait for what is missing: a while since there was less of it.
+#[derive(Debug)]
+struct Patience {
+    within: Duration,
+    fewest: u64,
+    until: Duration,
+}
+
+impl Patience {
+    fn new(now: Duration, within: Duration) -> Self {
+        Self { within, fewest: u64::MAX, until: now + within }
+    }
+
+    fn is_over(&mut self, missing: u64, now: Duration) -> bool {
+        if missing < self.fewest {
+            (self.fewest, self.until) = (missing, now + self.within);
+        }
+        now >= self.until
     }
 }
 
@@ -254,6 +286,21 @@ fn secret_text(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_late_is_waited_for_and_what_does_not_come_is_not() {
+        let mut patience = Patience::new(Duration::from_secs(5), Duration::from_secs(90));
+        for (second, missing, expected) in [
+            (6, 70, false),
+            (95, 69, false),
+            (184, 69, false),
+            (185, 68, false),
+            (200, 70, false),
+            (275, 68, true),
+        ] {
+            assert_eq!(patience.is_over(missing, Duration::from_secs(second)), expected, "{second} s");
+        }
+    }
 
     #[test]
     fn every_webhook_gets_a_secret_of_its_own() {

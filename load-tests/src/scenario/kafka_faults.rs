@@ -4,8 +4,8 @@
 //! A course has a calm beginning, the fault, its repair, and a calm end. Copies and changes of order are
 //! excused around the fault alone (see [`Disturbance`]); the calm parts are longer than that reaches.
 
-mod course;
-mod figures;
+pub(super) mod course;
+pub(super) mod figures;
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ use crate::simulator::{Ledger, Mix, Options as SimulatorOptions, Simulator};
 use course::Course;
 
 /// Three, so that each record stands on all, and one of them may go.
-const BROKERS: u16 = 3;
+pub(super) const BROKERS: u16 = 3;
 /// A dispatcher that is not heard of for so long loses its partitions.
-const SESSION: &str = "6s";
+pub(super) const SESSION: &str = "6s";
 /// An edge answers 503 after this: shorter than the caller waits.
-const ANSWER_TIMEOUT: &str = "3s";
+pub(super) const ANSWER_TIMEOUT: &str = "3s";
 /// Fewer than usual: a cluster of three on one machine takes its time to elect leaders for hundreds.
-const LANE_PARTITIONS: u16 = 8;
+pub(super) const LANE_PARTITIONS: u16 = 8;
 /// After the last answer, until all has to be delivered.
 const DRAIN_WITHIN: Duration = Duration::from_secs(90);
 /// Checks per second beside the payments, which stop asking when what follows them is not answered.

@@ -1,6 +1,10 @@
 //! `kill -9` again and again under load: what was answered is delivered, and what comes twice has a reason.
+//!
+//! Over the embedded log there is one process to kill; over Kafka (`kill/kafka.rs`) edges, dispatchers and brokers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod kafka;
+
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use hookline_schemas::event::EventType;
@@ -13,9 +17,11 @@ use super::bench::{Bench, Layout, Subscriber};
 use super::fleet::Fleet;
 use super::{Surroundings, progress_line};
 use crate::checker::Disturbance;
-use crate::receiver::Profile;
+use crate::receiver::{Delivery, Profile};
 use crate::report::{Report, watched};
-use crate::simulator::{Mix, Options as SimulatorOptions, Pace, PlanOptions, RetryRule, Simulator};
+use crate::simulator::{
+    Ledger, Mix, Options as SimulatorOptions, Pace, PlanOptions, Progress, RetryRule, Simulator,
+};
 
 /// How long hookline lives from being ready to being killed, in milliseconds.
 const LIFE_MILLIS: std::ops::RangeInclusive<u64> = 300..=1500;
@@ -33,22 +39,38 @@ const CYCLES_PER_OUTAGE: u32 = 3;
 /// Between a Check and what follows, at most: much of it falls into the time when hookline is dead, and has
 /// to be posted again.
 const LONGEST_PAYER_DELAY: Duration = Duration::from_millis(300);
-/// After the last cycle, until all has to be delivered.
+/// After the last cycle: what is still missing when nothing of it has come for so long is lost.
 const DRAIN_WITHIN: Duration = Duration::from_secs(90);
 /// No run needs more payments; the end of the last cycle ends the posting.
 const MOST_PAYMENTS: u64 = 1_000_000;
 
+/// What is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum KilledLog {
+    /// One process with all roles
+    Embedded,
+    /// Two edges, two dispatchers and three brokers: one of each in turn
+    Kafka,
+}
+
 /// How often, and under which load.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// How often hookline is killed.
+    /// What is killed: the one process over the embedded log, or edges, dispatchers and brokers in turn
+    #[arg(long, value_enum, value_name = "LOG", default_value_t = KilledLog::Embedded)]
+    pub log: KilledLog,
+    /// How often something is killed
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub cycles: u32,
-    /// Decides what is posted and when hookline is killed.
+    /// Decides what is posted and when hookline is killed
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Payments per second.
-    pub per_second: u32,
-    /// Payments under way at once.
-    pub concurrency: usize,
+    /// Payments per second [default: 200, over Kafka 100]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rate: Option<u32>,
+    /// Payments under way at once
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub concurrency: u16,
 }
 
 /// Runs it.
@@ -57,6 +79,9 @@ pub struct Options {
 ///
 /// If the run could not be made; a broken promise is a report that did not pass.
 pub async fn run(surroundings: &Surroundings, options: &Options) -> anyhow::Result<Report> {
+    if options.log == KilledLog::Kafka {
+        return kafka::run(surroundings, options).await;
+    }
     let (bench, fleet) =
         Bench::set_up(surroundings, &subscribers(), options.seed, Layout::One, |_| {}).await?;
     let result = Box::pin(torment(&bench, fleet, surroundings.deadline, options)).await;
@@ -83,13 +108,8 @@ async fn torment(
     fleet.start(&["hookline"]).await?;
     let simulator = Simulator::new(bench.target.clone(), load(options), bench.clock);
     let progress = simulator.progress();
-    let killed = AtomicU64::new(0);
-    let line = || {
-        let kills = killed.load(Ordering::Relaxed);
-        let seconds = bench.clock.elapsed().as_secs_f64();
-        let line = progress_line(&progress, None, seconds, bench.receiver.accepted());
-        format!("kill {kills}/{}: {line}", options.cycles)
-    };
+    let killed = AtomicU32::new(0);
+    let line = || told_so_far(bench, options, &progress, &killed);
     let work = Box::pin(async {
         let stop = CancellationToken::new();
         let posting = async { anyhow::Ok(simulator.run(stop.clone()).await) };
@@ -100,19 +120,35 @@ async fn torment(
     });
     let (ledger, kills) = watched(bench.clock, deadline, line, work).await?;
     let (mut report, deliveries) = bench.conclude("kill", fleet, &ledger, &kills).await?;
+    report.figure("kills", kills.len());
+    add_figures(&mut report, options, &ledger, &deliveries);
+    Ok(report)
+}
+
+/// How far it is.
+fn told_so_far(bench: &Bench, options: &Options, progress: &Progress, killed: &AtomicU32) -> String {
+    let kills = killed.load(Ordering::Relaxed);
+    let seconds = bench.clock.elapsed().as_secs_f64();
+    let line = progress_line(progress, None, seconds, bench.receiver.accepted());
+    format!("kill {kills}/{}: {line}", options.cycles)
+}
+
+fn add_figures(report: &mut Report, options: &Options, ledger: &Ledger, deliveries: &[Delivery]) {
     let refused = deliveries.iter().filter(|delivery| !delivery.is_accepted()).count();
     let reposted = ledger.entries.values().filter(|entry| entry.posted > 1).count();
-    report.figure("kills", kills.len());
     report.figure("seed", options.seed);
     report.figure("posts", ledger.posts);
     report.figure("events_posted_again", reposted);
     report.figure("deliveries_refused", refused);
     report.latency(["answer_p50_ms", "answer_p99_ms", "answer_p999_ms"], &ledger.answer_micros);
-    Ok(report)
 }
 
 fn load(options: &Options) -> SimulatorOptions {
-    insistent_load(options.seed, options.per_second, options.concurrency)
+    let per_second = options.rate.unwrap_or(match options.log {
+        KilledLog::Embedded => 200,
+        KilledLog::Kafka => 100,
+    });
+    insistent_load(options.seed, per_second, usize::from(options.concurrency))
 }
 
 /// Everything that CloudPayments posts, at this pace, until it is told to stop; unanswered, it comes again soon.
@@ -139,7 +175,7 @@ async fn cycles(
     bench: &Bench,
     fleet: &mut Fleet,
     options: &Options,
-    killed: &AtomicU64,
+    killed: &AtomicU32,
     stop: &CancellationToken,
 ) -> anyhow::Result<Vec<Disturbance>> {
     let mut random = StdRng::seed_from_u64(options.seed);

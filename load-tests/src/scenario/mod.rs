@@ -4,21 +4,28 @@
 
 mod bench;
 mod brokers;
+pub mod ceilings;
+pub mod check;
 pub mod control;
 pub mod demo;
 mod fleet;
+pub mod growth;
 pub mod hostile;
 pub mod isolation;
 pub mod kafka_faults;
 pub mod kill;
 mod lateness;
+mod lone;
 pub mod outage;
+pub mod peers;
+mod poster;
 mod rate;
 pub mod redelivery;
 pub mod restarts;
 mod sites;
 pub mod spread;
 pub mod steady;
+mod tally;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;

@@ -26,17 +26,35 @@ pub(super) fn subscribers(count: u16, profile: Profile) -> Vec<Subscriber> {
 
 /// The sites of these webhooks.
 pub(super) fn sites(numbers: impl Iterator<Item = u16>) -> Arc<[Site]> {
-    let site = |number| Site {
-        gateway_id: GatewayId::new(format!("gw_{number}")),
+    let site = |number: u16| Site {
+        gateway_id: GatewayId::new(gateway_id(number.into())),
         public_id: format!("pk_{number}"),
-        api_secret: Secret::new(api_secret(number)),
+        api_secret: Secret::new(api_secret(number.into())),
         webhook: webhook(number),
     };
     numbers.map(site).collect()
 }
 
-fn api_secret(number: u16) -> String {
+/// The id of the gateway of the organization with this number.
+pub(super) fn gateway_id(number: u32) -> String {
+    format!("gw_{number}")
+}
+
+/// What its notifications are signed with.
+pub(super) fn api_secret(number: u32) -> String {
     format!("api-secret-{number}")
+}
+
+/// The gateway of the organization with this number, as this one but for whose it is.
+pub(super) fn gateway(number: u32, pattern: &Gateway) -> Gateway {
+    Gateway {
+        id: gateway_id(number),
+        organization: format!("org_{number}"),
+        public_id: format!("pk_{number}"),
+        api_secrets: vec![api_secret(number)],
+        shared_url: false,
+        ..pattern.clone()
+    }
 }
 
 /// Gives each webhook an organization and a site of its own.
@@ -44,16 +62,9 @@ pub(super) fn separate(config: &mut Config) {
     let Some(pattern) = config.gateways.first().cloned() else { return };
     config.gateways.clear();
     for (number, webhook) in (0..).zip(&mut config.webhooks) {
-        let organization = format!("org_{number}");
-        webhook.organization.clone_from(&organization);
-        config.gateways.push(Gateway {
-            id: format!("gw_{number}"),
-            organization,
-            public_id: format!("pk_{number}"),
-            api_secrets: vec![api_secret(number)],
-            shared_url: false,
-            ..pattern.clone()
-        });
+        let gateway = gateway(number, &pattern);
+        webhook.organization.clone_from(&gateway.organization);
+        config.gateways.push(gateway);
     }
 }
 

@@ -1,5 +1,8 @@
 //! Steady load, nothing breaks: how fast, how late, and at what cost; and nothing lost, nothing twice.
 
+mod judgement;
+pub mod lean;
+
 use std::time::Duration;
 
 use hookline_schemas::event::EventType;

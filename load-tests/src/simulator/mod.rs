@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use ledger::{Entry, Ledger, Unanswered, histogram, micros};
 pub use picker::Picker;
+pub(crate) use plan::subject;
 pub use plan::{CallbackUrl, Mix, Payment, PlanOptions, Site, Step, Story, payment};
 pub use post::{Signed, answered_code};
 pub use retry::RetryRule;

@@ -246,8 +246,9 @@ fn script(story: Story, random: &mut StdRng) -> (Option<Shape>, Vec<Shape>) {
     }
 }
 
+/// What the payment with this number is about.
 #[expect(clippy::expect_used, reason = "digits, a dot and two digits are a sum")]
-fn subject(options: &PlanOptions, number: u64, random: &mut StdRng) -> Subject {
+pub(crate) fn subject(options: &PlanOptions, number: u64, random: &mut StdRng) -> Subject {
     let kopecks = random.random_range(100_u64..1_000_000);
     let amount: Amount = format!("{}.{:02}", kopecks / 100, kopecks % 100).parse().expect("a sum");
     let offset = number.saturating_mul(TRANSACTIONS_PER_PAYMENT);

@@ -35,6 +35,11 @@ impl<'a> Signed<'a> {
         &self.content_hmac
     }
 
+    /// The signature over the decoded text.
+    pub fn x_content_hmac(&self) -> &str {
+        &self.x_content_hmac
+    }
+
     /// The request to this URL; one that names no host needs the header beside it.
     pub fn request(&self, url: Uri) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.fixture.body.clone()));

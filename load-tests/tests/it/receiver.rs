@@ -87,6 +87,15 @@ async fn refuses_what_is_signed_with_another_endpoints_secret() {
 }
 
 #[tokio::test]
+async fn a_foreign_sender_is_not_judged_and_its_transaction_is_known() {
+    let receiver = receiver(Profile::Foreign, Limits::default()).await;
+    let status = deliver(&receiver.url(&WebhookId::new("wh_1")), THEIRS, "evt_1").await.expect("an answer");
+    assert_eq!((status, receiver.accepted()), (200, 1));
+    let delivery = only(&receiver);
+    assert_eq!((delivery.transaction.as_deref(), delivery.fault), (Some("7"), None));
+}
+
+#[tokio::test]
 async fn a_path_that_is_no_endpoint_is_not_found_and_not_recorded() {
     let receiver = receiver(Profile::Healthy, Limits::default()).await;
     let status = deliver(&receiver.url(&WebhookId::new("wh_9")), OURS, "evt_1").await.expect("an answer");

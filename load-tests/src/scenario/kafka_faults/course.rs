@@ -42,24 +42,24 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What a course leaves behind.
 #[derive(Debug, Default)]
-pub(super) struct Passed {
-    pub(super) disturbances: Vec<Disturbance>,
-    pub(super) edge_rss_anon_bytes: u64,
+pub(in crate::scenario) struct Passed {
+    pub(in crate::scenario) disturbances: Vec<Disturbance>,
+    pub(in crate::scenario) edge_rss_anon_bytes: u64,
 }
 
 /// A course under way.
 #[derive(Debug)]
-pub(super) struct Course<'a> {
-    bench: &'a Bench,
-    fleet: &'a mut Fleet,
+pub(in crate::scenario) struct Course<'a> {
+    pub(in crate::scenario) bench: &'a Bench,
+    pub(in crate::scenario) fleet: &'a mut Fleet,
     brokers: &'a Brokers,
     log: &'a Kafka,
     progress: &'a Progress,
-    passed: Passed,
+    pub(in crate::scenario) passed: Passed,
 }
 
 impl<'a> Course<'a> {
-    pub(super) fn new(
+    pub(in crate::scenario) fn new(
         bench: &'a Bench,
         fleet: &'a mut Fleet,
         brokers: &'a Brokers,
@@ -99,7 +99,12 @@ impl<'a> Course<'a> {
         Ok(self.passed)
     }
 
-    async fn without_brokers(&mut self, nodes: &[u16], away: Duration) -> anyhow::Result<()> {
+    /// Kills these brokers and starts them again after this time; everything is whole when this returns.
+    pub(in crate::scenario) async fn without_brokers(
+        &mut self,
+        nodes: &[u16],
+        away: Duration,
+    ) -> anyhow::Result<()> {
         let at = self.bench.clock.elapsed();
         self.brokers.kill(nodes).await?;
         self.wait(away).await?;
@@ -157,7 +162,7 @@ impl<'a> Course<'a> {
 
     /// Waits until everything has been whole for long enough, and writes down that it was not before. The
     /// partitions are shared out and notifications are accepted: that is what whole means.
-    async fn disturbed_since(&mut self, at: Duration) -> anyhow::Result<()> {
+    pub(in crate::scenario) async fn disturbed_since(&mut self, at: Duration) -> anyhow::Result<()> {
         let clock = self.bench.clock;
         let deadline = clock.elapsed() + WHOLE_WITHIN;
         let mut whole_since = clock.elapsed();
@@ -177,7 +182,7 @@ impl<'a> Course<'a> {
     }
 
     /// Lets time pass, with an eye on the processes: one that ends by itself ends the run.
-    async fn wait(&mut self, time: Duration) -> anyhow::Result<()> {
+    pub(in crate::scenario) async fn wait(&mut self, time: Duration) -> anyhow::Result<()> {
         let until = self.bench.clock.elapsed() + time;
         loop {
             self.fleet.check_alive()?;

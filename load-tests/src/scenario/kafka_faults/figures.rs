@@ -56,7 +56,7 @@ fn demand(report: &mut Report, fault: Fault, seen: &Seen) {
 
 /// How long nothing at all was accepted, or delivered to the endpoint to which all goes well; and the event that
 /// took longest, because most partitions may go on while one of them waits for a leader.
-fn add_gaps(report: &mut Report, ledger: &Ledger, deliveries: &[Delivery]) {
+pub(in crate::scenario) fn add_gaps(report: &mut Report, ledger: &Ledger, deliveries: &[Delivery]) {
     let answered: Vec<Duration> = ledger.entries.values().filter_map(|entry| entry.answered).collect();
     let firsts = first_receipts(deliveries);
     let received: Vec<Duration> = firsts.values().copied().collect();

@@ -1,4 +1,13 @@
-//! What a person and a script get to see: progress on stderr, a summary and one JSON line on stdout.
+//! What a person and a script get to see: progress on stderr, a summary and one JSON line on stdout, and files with
+//! tables, plots and raw data where they are asked for.
+
+mod document;
+pub mod files;
+mod goal;
+mod machine;
+mod markdown;
+mod plot;
+mod series;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,6 +18,8 @@ use hookline_schemas::time::Clock;
 use serde_json::{Map, Value};
 
 use crate::checker::Verdict;
+pub use goal::{Bound, Goal};
+pub use series::Series;
 
 /// The outcome of a scenario.
 #[derive(Debug, Clone)]
@@ -19,8 +30,14 @@ pub struct Report {
     pub pass: bool,
     /// Numbers, in the order in which they are shown.
     pub figures: Vec<(&'static str, Value)>,
+    /// Figures that have a goal.
+    pub goals: Vec<Goal>,
     /// Why it did not pass.
     pub failures: Vec<String>,
+    /// What changed over time; for a plot.
+    pub series: Vec<Series>,
+    /// Latencies in microseconds, by name; for a plot, and as raw data.
+    pub histograms: Vec<(String, Histogram<u64>)>,
     /// The reports of its parts, where it has some.
     pub parts: Vec<Report>,
 }
@@ -29,11 +46,9 @@ impl Report {
     /// Begins with what the checker says; [`Report::require`] may still fail it.
     pub fn new(scenario: &'static str, verdict: &Verdict) -> Self {
         let mut report = Self {
-            scenario,
             pass: verdict.pass,
-            figures: Vec::new(),
             failures: verdict.notes.clone(),
-            parts: Vec::new(),
+            ..Self::of_parts(scenario, Vec::new())
         };
         for (name, value) in [
             ("accepted", verdict.accepted),
@@ -63,10 +78,24 @@ impl Report {
         report
     }
 
+    /// Of measurements alone: there was nothing that could be lost. It fails with its first missed goal.
+    pub fn of_measurements(scenario: &'static str) -> Self {
+        Self { pass: true, ..Self::of_parts(scenario, Vec::new()) }
+    }
+
     /// Of several parts; passes if each of them did.
     pub fn of_parts(scenario: &'static str, parts: Vec<Self>) -> Self {
         let pass = !parts.is_empty() && parts.iter().all(|part| part.pass);
-        Self { scenario, pass, figures: Vec::new(), failures: Vec::new(), parts }
+        Self {
+            scenario,
+            pass,
+            figures: Vec::new(),
+            goals: Vec::new(),
+            failures: Vec::new(),
+            series: Vec::new(),
+            histograms: Vec::new(),
+            parts,
+        }
     }
 
     /// Adds a number.
@@ -74,12 +103,22 @@ impl Report {
         self.figures.push((name, value.into()));
     }
 
-    /// Adds the percentiles of a histogram of microseconds, in milliseconds.
+    /// Adds the percentiles of a histogram of microseconds, in milliseconds, and keeps it under what stands before
+    /// `_p50` in the first name.
     pub fn latency(&mut self, names: [&'static str; 3], micros: &Histogram<u64>) {
         for (name, quantile) in names.into_iter().zip([0.5, 0.99, 0.999]) {
             let value = Duration::from_micros(micros.value_at_quantile(quantile));
             self.figure(name, rounded(value.as_secs_f64() * 1000.0));
         }
+        let [median, ..] = names;
+        let name = median.split_once("_p50").map_or(median, |(name, _)| name);
+        self.histograms.push((name.to_owned(), micros.clone()));
+    }
+
+    /// Adds a figure that has a goal; the scenario fails unless it is reached.
+    pub fn goal(&mut self, goal: Goal) {
+        self.require(goal.pass, || format!("missed: {goal}"));
+        self.goals.push(goal);
     }
 
     /// Fails the scenario unless this holds.
@@ -93,8 +132,12 @@ impl Report {
     /// For a person.
     pub fn summary(&self) -> String {
         let mut text = format!("{}: {}\n", self.scenario, if self.pass { "PASS" } else { "FAIL" });
-        for (name, value) in &self.figures {
+        // Raw data are for scripts alone.
+        for (name, value) in self.figures.iter().filter(|(name, _)| !name.ends_with("rounds")) {
             let _ = writeln!(text, "  {name:<38} {value}");
+        }
+        for goal in &self.goals {
+            let _ = writeln!(text, "  {goal}");
         }
         for failure in &self.failures {
             let _ = writeln!(text, "  ! {failure}");
@@ -114,6 +157,10 @@ impl Report {
         object.insert("scenario".to_owned(), self.scenario.into());
         object.insert("pass".to_owned(), self.pass.into());
         object.insert("failures".to_owned(), self.failures.clone().into());
+        if !self.goals.is_empty() {
+            object
+                .insert("goals".to_owned(), self.goals.iter().map(|goal| serde_json::json!(goal)).collect());
+        }
         if !self.parts.is_empty() {
             object.insert("parts".to_owned(), self.parts.iter().map(Self::to_value).collect());
         }
@@ -225,6 +272,9 @@ mod tests {
         let figure = |name| report.figures.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
         let p50 = figure("p50").and_then(Value::as_f64).expect("a figure");
         assert!((499.0..502.0).contains(&p50), "{p50}");
+        report.latency(["answer_p50_ms", "answer_p99_ms", "answer_p999_ms"], &micros);
+        let kept: Vec<_> = report.histograms.iter().map(|(name, kept)| (name.as_str(), kept.len())).collect();
+        assert_eq!(kept, [("p50", 1000), ("answer", 1000)]);
     }
 
     #[tokio::test]
