@@ -14,7 +14,7 @@ use hookline_schemas::delivery::OwnerMarker;
 use tokio_rusqlite::rusqlite;
 
 use super::rows;
-use super::{SCHEMA, Seen, Update, View, ViewError};
+use super::{Seen, Update, View, ViewError};
 
 /// Entries of a group.
 const GROUP: usize = 1_000;
@@ -116,7 +116,7 @@ impl View {
         let _ = self.updates.send(None);
         loop {
             tokio::time::sleep(TRY_AGAIN).await;
-            match self.ask(empty).await {
+            match self.empty().await {
                 Ok(()) => {
                     // Whoever was failed until now was failed by what is gone.
                     let _ = self.broken.notified().now_or_never();
@@ -151,21 +151,10 @@ impl Follower {
     }
 }
 
-fn take(database: &mut rusqlite::Connection, group: &[Entry]) -> rusqlite::Result<Vec<Update>> {
-    let transaction = database.transaction()?;
+fn take(database: &rusqlite::Connection, group: &[Entry]) -> rusqlite::Result<Vec<Update>> {
     let mut updates = Vec::new();
     for entry in group {
-        updates.extend(rows::take(&transaction, entry)?);
+        updates.extend(rows::take(database, entry)?);
     }
-    transaction.commit()?;
     Ok(updates)
-}
-
-fn empty(database: &mut rusqlite::Connection) -> rusqlite::Result<()> {
-    let transaction = database.transaction()?;
-    for table in ["payments", "events", "refunds", "top_ups", "others"] {
-        transaction.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
-    }
-    transaction.execute_batch(SCHEMA)?;
-    transaction.commit()
 }

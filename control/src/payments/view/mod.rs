@@ -3,6 +3,10 @@
 //! A database of this process alone, in a file that has no name once it is open: memory stays bounded however many
 //! payments there are, and nothing is left behind. It follows the table, and nobody else writes it; whoever wants a
 //! payment changed writes the table ([`super::ledger`]) and waits until the view has seen it.
+//!
+//! The database is a cache that can spill: one connection, and one transaction that never ends, so that a page is written
+//! when the cache is full and at no other time. It has no journal to take anything back by, so after a failure nobody is
+//! answered from it any more, and it is made anew.
 
 mod follow;
 mod list;
@@ -10,7 +14,7 @@ mod rows;
 mod totals;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +35,7 @@ use crate::error::ApiError;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// What of the view stands in memory, in KiB; the minus is SQLite's way to say KiB.
-const CACHE: i64 = -16 * 1024;
+const CACHE: i64 = -64 * 1024;
 
 /// Updates that wait for a subscriber; one that is further behind is told so.
 const UPDATES: usize = 1_024;
@@ -40,11 +44,24 @@ const UPDATES: usize = 1_024;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ViewError {
     /// The directory can't be made or written.
-    #[error("failed to make the view's file")]
+    #[error("failed to make the view's file: {0}")]
     File(#[from] std::io::Error),
     /// The database says no.
     #[error("the view's database failed: {0}")]
-    Database(#[from] tokio_rusqlite::Error),
+    Database(#[from] rusqlite::Error),
+    /// The process ends.
+    #[error("the view's database is closed")]
+    Closed,
+}
+
+impl From<tokio_rusqlite::Error<Self>> for ViewError {
+    fn from(error: tokio_rusqlite::Error<Self>) -> Self {
+        match error {
+            tokio_rusqlite::Error::Error(error) => error,
+            tokio_rusqlite::Error::Close((_, error)) => error.into(),
+            _ => Self::Closed,
+        }
+    }
 }
 
 impl From<ViewError> for ApiError {
@@ -90,6 +107,7 @@ pub(crate) struct Shown {
 /// The view of `payments`. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct View {
+    directory: PathBuf,
     database: tokio_rusqlite::Connection,
     seen: watch::Sender<Seen>,
     /// What changes; none: something was missed.
@@ -101,15 +119,12 @@ pub(crate) struct View {
 impl View {
     /// An empty view, with its file in this directory. The directory is made.
     pub(crate) async fn open(directory: &Path) -> Result<Self, ViewError> {
-        std::fs::create_dir_all(directory)?;
-        let file = tempfile::Builder::new().prefix("payments-").suffix(".view").tempfile_in(directory)?;
-        let database =
-            tokio_rusqlite::Connection::open(file.path()).await.map_err(tokio_rusqlite::Error::Error)?;
-        database.call(prepare).await?;
-        // From here on the name is of no use: the file goes when the process does, however it ends.
-        file.close()?;
+        let directory = directory.to_owned();
+        let database = tokio_rusqlite::Connection::open_in_memory().await?;
         let (seen, updates) = (watch::Sender::default(), broadcast::Sender::new(UPDATES));
-        Ok(Self { database, seen, updates, broken: Arc::default() })
+        let view = Self { directory, database, seen, updates, broken: Arc::default() };
+        view.empty().await?;
+        Ok(view)
     }
 
     /// How far it has come.
@@ -329,17 +344,57 @@ impl View {
         &self,
         question: impl FnOnce(&mut rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, ViewError> {
-        Ok(self.database.call(question).await.inspect_err(|_| self.broken.notify_one())?)
+        let answered = self.database.call(move |database| {
+            question(database).map_err(|error| {
+                // What it did may be half done: from here on nobody finds anything.
+                let _ = rusqlite::Connection::open_in_memory().map(|nothing| *database = nothing);
+                ViewError::from(error)
+            })
+        });
+        Ok(answered.await.inspect_err(|_| self.broken.notify_one())?)
+    }
+
+    /// Begins with an empty database.
+    async fn empty(&self) -> Result<(), ViewError> {
+        let directory = self.directory.clone();
+        let emptied = self.database.call(move |database| {
+            *database = empty_database(&directory)?;
+            Ok(())
+        });
+        Ok(emptied.await?)
     }
 }
 
-/// Nothing here has to survive the process: no sync, and the journal for taking a statement back is in memory.
-fn prepare(database: &mut rusqlite::Connection) -> rusqlite::Result<()> {
+/// An empty database with its file in this directory. The directory is made.
+fn empty_database(directory: &Path) -> Result<rusqlite::Connection, ViewError> {
+    std::fs::create_dir_all(directory)?;
+    let file = tempfile::Builder::new().prefix("payments-").suffix(".view").tempfile_in(directory)?;
+    let database = rusqlite::Connection::open(file.path())?;
     database.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    database.pragma_update(None, "journal_mode", "MEMORY")?;
+    database.pragma_update(None, "journal_mode", "OFF")?;
     database.pragma_update(None, "synchronous", "OFF")?;
     database.pragma_update(None, "temp_store", "MEMORY")?;
     database.pragma_update(None, "cache_size", CACHE)?;
     database.set_prepared_statement_cache_capacity(64);
-    database.execute_batch(SCHEMA)
+    database.execute_batch(SCHEMA)?;
+    database.execute_batch("BEGIN")?;
+    // From here on the name is of no use: the file goes when the process does, however it ends.
+    file.close()?;
+    Ok(database)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn after_a_failure_nobody_is_answered_until_it_is_made_anew() {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let view = View::open(directory.path()).await.expect("a view");
+        assert!(view.payment("payment/none").await.is_ok_and(|found| found.is_none()));
+        view.ask(|database| database.execute_batch("INSERT INTO others VALUES (NULL, 1)")).await.unwrap_err();
+        view.payment("payment/none").await.expect_err("what failed may have done half of its work");
+        view.empty().await.expect("a view");
+        assert!(view.payment("payment/none").await.is_ok_and(|found| found.is_none()));
+    }
 }

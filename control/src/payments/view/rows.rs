@@ -7,7 +7,7 @@ use hookline_schemas::payment::{PaymentRecord, TopUpRecord};
 use hookline_schemas::time::Timestamp;
 use serde::de::DeserializeOwned;
 use tokio_rusqlite::rusqlite::types::{Type, ValueRef};
-use tokio_rusqlite::rusqlite::{Connection, Error, OptionalExtension, Params, Result, Transaction, params};
+use tokio_rusqlite::rusqlite::{Connection, Error, OptionalExtension, Params, Result, params};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Shown, Update};
@@ -24,7 +24,7 @@ pub(crate) struct Aged {
 }
 
 /// Takes an entry; what it changes for those who watch. An entry of a later version is left out.
-pub(super) fn take(database: &Transaction<'_>, entry: &Entry) -> Result<Option<Update>> {
+pub(super) fn take(database: &Connection, entry: &Entry) -> Result<Option<Update>> {
     let Ok(key) = std::str::from_utf8(&entry.key) else { return Ok(None) };
     if key.starts_with(PaymentRecord::PREFIX) {
         take_payment(database, key, entry.value.as_deref())
@@ -35,7 +35,7 @@ pub(super) fn take(database: &Transaction<'_>, entry: &Entry) -> Result<Option<U
     }
 }
 
-fn take_payment(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> Result<Option<Update>> {
+fn take_payment(database: &Connection, key: &str, value: Option<&[u8]>) -> Result<Option<Update>> {
     let Some(value) = value else {
         forget_payment(database, key)?;
         database.prepare_cached("DELETE FROM payments WHERE key = ?1")?.execute([key])?;
@@ -83,7 +83,7 @@ fn take_payment(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> 
 }
 
 /// What points at a payment goes with it.
-fn forget_payment(database: &Transaction<'_>, key: &str) -> Result<()> {
+fn forget_payment(database: &Connection, key: &str) -> Result<()> {
     let Some(payment) = payment(database, key)? else { return Ok(()) };
     for id in payment.events.keys() {
         database.prepare_cached("DELETE FROM events WHERE id = ?1")?.execute([id.as_str()])?;
@@ -95,7 +95,7 @@ fn forget_payment(database: &Transaction<'_>, key: &str) -> Result<()> {
     Ok(())
 }
 
-fn take_top_up(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> Result<Option<Update>> {
+fn take_top_up(database: &Connection, key: &str, value: Option<&[u8]>) -> Result<Option<Update>> {
     let Some(value) = value else {
         database.prepare_cached("DELETE FROM top_ups WHERE key = ?1")?.execute([key])?;
         return Ok(None);
@@ -129,7 +129,7 @@ fn take_top_up(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> R
     }))
 }
 
-fn take_other(database: &Transaction<'_>, key: &str, value: Option<&[u8]>) -> Result<()> {
+fn take_other(database: &Connection, key: &str, value: Option<&[u8]>) -> Result<()> {
     match value {
         Some(value) => {
             let put = "INSERT OR REPLACE INTO others (key, value) VALUES (?1, ?2)";
