@@ -28,6 +28,8 @@ const UNDER_WAY: u64 = 32;
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// After the last one that was waited for: a copy would be seen.
 const SETTLE: Duration = Duration::from_millis(500);
+/// It is at rest once it has spent less than this on its processors in this time: what follows the log has caught up.
+const REST: (Duration, Duration) = (Duration::from_millis(40), Duration::from_secs(1));
 /// The map of the log is larger than any log here.
 const MAP_SIZE: &str = "512 GiB";
 
@@ -166,12 +168,30 @@ impl Arm {
         Ok(())
     }
 
-    /// The microseconds that it spends on its processors for each delivery of so many events.
+    /// The microseconds that it spends on its processors for each delivery of so many events, from rest to rest.
     pub(super) async fn cost(&mut self, sites: &Arc<[Site]>, events: u64) -> anyhow::Result<f64> {
-        let before = self.usage()?.cpu;
+        let before = self.rest().await?;
         self.deliver(sites, events).await?;
-        let spent = self.usage()?.cpu.saturating_sub(before);
+        let spent = self.rest().await?.saturating_sub(before);
         Ok(micros_each(spent, events * u64::from(FAN_OUT)))
+    }
+
+    /// Waits until it has nothing to do any more. What it had spent on its processors by then.
+    pub(super) async fn rest(&self) -> anyhow::Result<Duration> {
+        let Self { bench, fleet, deadline, name, .. } = self;
+        let resting = async {
+            let mut before = fleet.usage()?.cpu;
+            loop {
+                let (at_most, within) = REST;
+                tokio::time::sleep(within).await;
+                let now = fleet.usage()?.cpu;
+                if now.saturating_sub(before) < at_most {
+                    return Ok(before);
+                }
+                before = now;
+            }
+        };
+        watched(bench.clock, *deadline, || format!("{name}: until it is at rest"), Box::pin(resting)).await
     }
 
     async fn await_expected(&self) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 //! days of deliveries, and none of them has to be made. The empty one is made anew each time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::arm::Arm;
 use super::tenants::{self, Site, Tenant};
@@ -42,23 +43,25 @@ async fn measure(
     report.figure("events_in_the_log", filled);
     report.figure("log_bytes", large.log_bytes());
     let sites = tenants::sites(DELIVERED..=DELIVERED);
-    let (mut start_seconds, mut memory) = (Vec::new(), 0);
+    let (mut start_seconds, mut caught_up_cpu, mut memory) = (Vec::new(), Vec::new(), 0);
     let rounds = alternate(options.rounds, async |size| match size {
         Size::Small => {
             let mut small = Arm::set_up(surroundings, "empty log", tenants).await?;
             let cost = Box::pin(cost(&mut small, &sites, options.events)).await;
-            Ok(small.clear_up(cost).await?.0)
+            Ok(small.clear_up(cost).await?.delivery)
         }
         Size::Large => {
-            let (cost, started) = Box::pin(cost(large, &sites, options.events)).await?;
-            start_seconds.push(rounded(started));
+            let cost = Box::pin(cost(large, &sites, options.events)).await?;
+            start_seconds.push(rounded(cost.started.as_secs_f64()));
+            caught_up_cpu.push(rounded(cost.caught_up_cpu.as_secs_f64()));
             memory = large.usage()?.rss_anon_bytes.max(memory);
             large.stop().await?;
-            Ok(cost)
+            Ok(cost.delivery)
         }
     });
     let rounds = Box::pin(rounds).await?;
     report.figure("large_start_seconds", start_seconds);
+    report.figure("large_caught_up_cpu_seconds", caught_up_cpu);
     report.figure("large_rss_anon_bytes", memory);
     judge(&mut report, "growth_log", &rounds);
     Ok(report)
@@ -79,10 +82,19 @@ async fn fill(arm: &mut Arm, bytes: u64) -> anyhow::Result<u64> {
     Ok(filled)
 }
 
-/// What a delivery costs, and how many seconds the start took.
-async fn cost(arm: &mut Arm, sites: &Arc<[Site]>, events: u64) -> anyhow::Result<(f64, f64)> {
+/// What one start and what is delivered after it cost.
+struct Cost {
+    /// Until it was ready.
+    started: Duration,
+    /// On its processors, until all that follows the log had come to its end: the view of payments reads every one anew.
+    caught_up_cpu: Duration,
+    /// Of a delivery, in microseconds.
+    delivery: f64,
+}
+
+async fn cost(arm: &mut Arm, sites: &Arc<[Site]>, events: u64) -> anyhow::Result<Cost> {
     let started = arm.start().await?;
     arm.deliver(sites, WARM_UP_EVENTS).await?;
-    let cost = arm.cost(sites, events).await?;
-    Ok((cost, started.as_secs_f64()))
+    let caught_up_cpu = arm.rest().await?;
+    Ok(Cost { started, caught_up_cpu, delivery: arm.cost(sites, events).await? })
 }
