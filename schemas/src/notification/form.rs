@@ -41,7 +41,11 @@ pub(super) fn all_pairs(body: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 fn pairs(body: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+    let mut begin = 0;
+    let ends = memchr::memchr_iter(b'&', body).chain([body.len()]);
+    let parts =
+        ends.map(move |end| body.get(std::mem::replace(&mut begin, end + 1)..end).unwrap_or_default());
+    parts.filter(|pair| !pair.is_empty()).map(|pair| {
         let border = memchr::memchr(b'=', pair).unwrap_or(pair.len());
         let (key, value) = pair.split_at(border);
         (key, value.get(1..).unwrap_or_default())
