@@ -1,13 +1,13 @@
 //! The connections that are kept for the next attempt, each endpoint's its own: however many endpoints one receiver
 //! serves, none takes or closes another's.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hookline_schemas::ids::WebhookId;
 use hookline_schemas::webhook::Webhook;
 use http::Uri;
+use rustc_hash::FxHashMap;
 
 use super::connection::Connection;
 
@@ -26,7 +26,7 @@ pub(crate) struct Keep {
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     keep: Keep,
-    by_endpoint: Arc<Mutex<HashMap<WebhookId, Endpoint>>>,
+    by_endpoint: Arc<Mutex<FxHashMap<WebhookId, Endpoint>>>,
 }
 
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Kept {
     }
 
     /// A panic elsewhere leaves no connection half-used: they are taken out before they are used.
-    fn locked(&self) -> MutexGuard<'_, HashMap<WebhookId, Endpoint>> {
+    fn locked(&self) -> MutexGuard<'_, FxHashMap<WebhookId, Endpoint>> {
         self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
