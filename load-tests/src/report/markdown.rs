@@ -11,6 +11,9 @@ use super::plot;
 /// Percentiles that a table shows; the last is the maximum.
 const PERCENTILES: [f64; 6] = [50.0, 90.0, 99.0, 99.9, 99.99, 100.0];
 
+/// A list of at most so many numbers is one of turns.
+const MOST_TURNS: usize = 10;
+
 /// One report with everything; `stem` begins the names of its plots.
 pub(super) fn page(stem: &str, document: &Document) -> String {
     let mut text = String::new();
@@ -139,9 +142,14 @@ fn add_body(text: &mut String, level: usize, stem: &str, written: &Written) {
     }
 }
 
-/// A number is a row, and so is each number of what has several under their names. Lists are raw data, which the JSON has.
+/// A number is a row, and so is each number of what has several under their names, and a short list of them: one of each
+/// turn. Other lists are raw data, which the JSON has.
 fn add_figure(text: &mut String, name: &str, value: &Value) {
     match value {
+        Value::Array(turns) if turns.len() <= MOST_TURNS && turns.iter().all(Value::is_number) => {
+            let turns: Vec<_> = turns.iter().map(Value::to_string).collect();
+            let _ = writeln!(text, "| {name} | {} |", turns.join(", "));
+        }
         Value::Array(_) => {}
         Value::Object(members) if members.values().any(Value::is_object) => {
             members.iter().for_each(|(member, value)| add_figure(text, &format!("{name}, {member}"), value));

@@ -59,6 +59,8 @@ fn ceilings() -> Document {
                 value: serde_json::json!({ "ours": { "p50": 1.5, "p99": 2 } }),
             },
             Figure { name: "rounds".to_owned(), value: serde_json::json!([{ "p50": 1.5 }]) },
+            Figure { name: "turns".to_owned(), value: serde_json::json!([48.0, 83.5, 106]) },
+            Figure { name: "seconds".to_owned(), value: vec![1; MOST_TURNS + 1].into() },
         ],
         distributions: vec![distribution],
         series: vec![Series::new("accepted", "per second", vec![(0.0, 1.0)])],
@@ -104,6 +106,7 @@ const BODY: &str = "
 | mode | a\\|b |
 | codes | 0: 7 |
 | arms, ours | p50: 1.5, p99: 2 |
+| turns | 48.0, 83.5, 106 |
 
 ## Latency
 
