@@ -392,7 +392,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a scratch directory");
         let view = View::open(directory.path()).await.expect("a view");
         assert!(view.payment("payment/none").await.is_ok_and(|found| found.is_none()));
-        view.ask(|database| database.execute_batch("INSERT INTO others VALUES (NULL, 1)")).await.unwrap_err();
+        let failed = view.ask(|database| database.execute_batch("INSERT INTO others VALUES (NULL, 1)")).await;
+        failed.expect_err("a key is needed");
         view.payment("payment/none").await.expect_err("what failed may have done half of its work");
         view.empty().await.expect("a view");
         assert!(view.payment("payment/none").await.is_ok_and(|found| found.is_none()));
