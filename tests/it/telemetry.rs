@@ -194,16 +194,17 @@ async fn nobody_waits_for_a_stderr_that_nobody_reads() -> anyhow::Result<()> {
     }
     let name = "hookline_log_lines_dropped_total ";
     let mut number = 0;
-    loop {
-        bench.pay(number..number + 50).await?;
+    let latest = loop {
+        let ids = bench.pay(number..number + 50).await?;
         number += 50;
         let page = page_with(&bench, &[name]).await?;
         let dropped = page.lines().find_map(|line| line.strip_prefix(name)).context("a sample")?;
         if dropped.parse::<u64>()? > 0 {
-            break;
+            break ids;
         }
         ensure!(bench.clock.elapsed() < deadline + SOON, "nothing was dropped after {number} payments");
-    }
+    };
+    bench.delivered("wh_0", &latest).await?;
     let id = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     kill_process(id.context("it runs")?, Signal::TERM)?;
     let status = tokio::time::timeout(SOON, process.wait()).await.context("it waits for its stderr")??;

@@ -344,14 +344,18 @@ impl View {
         &self,
         question: impl FnOnce(&mut rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, ViewError> {
+        let broken = Arc::clone(&self.broken);
         let answered = self.database.call(move |database| {
             question(database).map_err(|error| {
+                tracing::error!(%error, "the view of payments has failed");
                 // What it did may be half done: from here on nobody finds anything.
                 let _ = rusqlite::Connection::open_in_memory().map(|nothing| *database = nothing);
+                // Whoever asked may have gone.
+                broken.notify_one();
                 ViewError::from(error)
             })
         });
-        Ok(answered.await.inspect_err(|_| self.broken.notify_one())?)
+        Ok(answered.await?)
     }
 
     /// Begins with an empty database.
