@@ -5,10 +5,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::measured::Measured;
 use crate::affinity;
 use crate::process::{Usage, usage_of};
 
@@ -66,7 +66,11 @@ impl Server {
 /// # Errors
 ///
 /// If it fails, or is not over within this time; then it is killed.
-pub async fn measure(arguments: &[&str], core: Option<usize>, within: Duration) -> anyhow::Result<Measured> {
+pub async fn measure<T: DeserializeOwned>(
+    arguments: &[&str],
+    core: Option<usize>,
+    within: Duration,
+) -> anyhow::Result<T> {
     let child = spawn(arguments, core)?;
     let output = tokio::time::timeout(within, child.wait_with_output()).await;
     let output = output.with_context(|| format!("the ceiling {arguments:?} does not end"))??;

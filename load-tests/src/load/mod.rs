@@ -33,7 +33,7 @@ use tokio::task::JoinSet;
 use crate::{affinity, process};
 use caller::{Caller, Course};
 pub use requests::{EventRecord, Requests, Sender, records};
-use schedule::Schedule;
+pub(crate) use schedule::Schedule;
 pub use tally::Tally;
 
 /// For the answers that are under way when the time is over, and for connecting.

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 /// So many a second, evenly.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     per_second: NonZeroU32,
 }
 
 impl Schedule {
-    pub(super) const fn new(per_second: NonZeroU32) -> Self {
+    pub(crate) const fn new(per_second: NonZeroU32) -> Self {
         Self { per_second }
     }
 
     /// When the request with this number is due, counted from the beginning. Worked out from the number alone, so that
     /// no error adds up.
-    pub(super) fn due(self, number: u64) -> Duration {
+    pub(crate) fn due(self, number: u64) -> Duration {
         let per_second = u64::from(self.per_second.get());
         let (seconds, rest) = (number / per_second, number % per_second);
         Duration::new(seconds, 0) + Duration::from_nanos(rest * 1_000_000_000 / per_second)

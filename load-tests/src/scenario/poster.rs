@@ -127,10 +127,8 @@ impl Poster {
     }
 
     async fn wait_for_turn(&self, number: u64, began: Duration) {
-        let Pace::Open { per_second } = self.pace else { return };
-        let nanos = u128::from(number) * 1_000_000_000 / u128::from(per_second.max(1));
-        let due = began + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        let wait = due.saturating_sub(self.clock.elapsed());
+        let Some(due) = self.pace.due(number) else { return };
+        let wait = (began + due).saturating_sub(self.clock.elapsed());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }

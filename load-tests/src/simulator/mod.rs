@@ -11,6 +11,7 @@ mod retry;
 mod worker;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub use plan::{CallbackUrl, Mix, Payment, PlanOptions, Site, Step, Story, paymen
 pub use post::{Signed, answered_code};
 pub use retry::RetryRule;
 use worker::Worker;
+
+use crate::load::Schedule;
 
 /// The site on whose behalf notifications are posted, and where to.
 #[derive(Debug, Clone)]
@@ -55,6 +58,14 @@ pub enum Pace {
         /// Payments per second.
         per_second: u32,
     },
+}
+
+impl Pace {
+    /// When the payment with this number is due, counted from the beginning; none, where its worker decides.
+    pub(crate) fn due(self, number: u64) -> Option<Duration> {
+        let Self::Open { per_second } = self else { return None };
+        Some(Schedule::new(NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN)).due(number))
+    }
 }
 
 /// How the simulator posts.
@@ -212,9 +223,8 @@ impl Shared {
     /// lateness (a millisecond) is not hookline's.
     async fn wait_for_turn(&self, number: u64, stop: &CancellationToken) -> Option<Duration> {
         let now = self.clock.elapsed();
-        let Pace::Open { per_second } = self.options.pace else { return Some(now) };
-        let nanos = u128::from(number) * 1_000_000_000 / u128::from(per_second.max(1));
-        let due = self.started + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let Some(due) = self.options.pace.due(number) else { return Some(now) };
+        let due = self.started + due;
         if due <= now {
             return Some(due);
         }

@@ -11,16 +11,15 @@
 //! queues hold everything, because a reader's first piece may be more than the window; that nothing was parked is
 //! required.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use super::super::lone::{FOR_EVER, Lone};
 use super::super::poster::Posted;
 use super::super::{Surroundings, per_second};
+use crate::ceiling;
 use crate::ceiling::signing_client::Spent;
 use crate::process::Hookline;
 use crate::report::{Bound, Goal, Report, rounded, watched};
@@ -197,16 +196,11 @@ async fn look(
 /// Has the bare client post as much to a sink of its own.
 async fn measure_ceiling() -> anyhow::Result<Arm> {
     let sink = SinkProcess::start(WEBHOOKS, Duration::ZERO).await?;
-    let program = std::env::current_exe().context("failed to find the own program")?;
-    let mut command = Command::new(program);
-    command.args(["ceiling", "signing-client", "--sink", &sink.address().to_string()]);
-    command.args(["--webhooks", &WEBHOOKS.to_string(), "--events", &EVENTS.to_string()]);
-    command.args(["--in-flight", &IN_FLIGHT.to_string()]);
-    command.stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
-    let output = tokio::time::timeout(CLIENT_WITHIN, command.output());
-    let output = output.await.context("the bare client does not end")??;
-    ensure!(output.status.success(), "the bare client failed: {}", output.status);
-    let spent: Spent = serde_json::from_slice(&output.stdout).context("the bare client says no figures")?;
+    let (to, webhooks, events) = (sink.address().to_string(), WEBHOOKS.to_string(), EVENTS.to_string());
+    let in_flight = IN_FLIGHT.to_string();
+    let arguments = ["signing-client", "--sink", &to, "--webhooks", &webhooks, "--events", &events];
+    let arguments = [&arguments[..], &["--in-flight", &in_flight]].concat();
+    let spent: Spent = ceiling::measure(&arguments, None, CLIENT_WITHIN).await?;
     let counts = sink.counts().await?;
     let expected = u64::from(EVENTS) * u64::from(WEBHOOKS);
     ensure!(counts.distinct == expected && counts.bad_signatures == 0, "the bare client failed: {counts:?}");
